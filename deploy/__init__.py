@@ -1,0 +1,46 @@
+"""Put a Postgres schema on a fleet of databases and prove that it is there.
+
+The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`. The layers below, each using only what is
+further down:
+
+    operations, facts                       what changes a host, what it says (pyinfra)
+    connector, session, leases, terminal    @postgres: the only connections
+    plan, observation, target               a host as it should be, as it is, and the difference (pure)
+    ledger, checks, migrations, templates   SQLx's ledger, the contract's checks, the source, Jinja (pure)
+    settings, conninfo                      inventory data (pure)
+    script, errors, failure                 one message and its answer; how things fail
+
+pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def apply(*words: Any, **arguments: Any) -> None:
+    """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`."""
+    from deploy import operations, verb
+
+    verb.check("apply", words, arguments)
+    if verb.is_postgres("apply"):
+        operations.migrate(name="Migrate", **arguments)
+        if verb.goes_on():
+            operations.verify(name="Verify", after_migration=True, **arguments)
+
+
+def verify(*words: Any, **arguments: Any) -> None:
+    """Run all checks on every host; nothing is written."""
+    from deploy import operations, verb
+
+    verb.check("verify", words, arguments)
+    if verb.is_postgres("verify"):
+        operations.verify(name="Verify", **arguments)
+
+
+def render(*words: Any, out: str = "migrations", **arguments: Any) -> None:
+    """Write the rendered migrations as files into the folder `out`: `pyinfra @local deploy.render`."""
+    from deploy import operations, settings, verb
+
+    verb.check("render", words, arguments, own=["out"])
+    operations.render(name="Render", out=settings.expand(str(out)), **arguments)

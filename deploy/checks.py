@@ -1,0 +1,49 @@
+"""The checks of a folder: each file is one query whose rows are violations. No database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy import templates
+from deploy.errors import Refused
+from deploy.script import Part
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What a check found: `object` is `table.column` or the name of a table, constraint or index."""
+
+    check: str
+    object: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.object}: expected {self.expected}, found {self.actual}"
+
+
+def packaged() -> Path:
+    return templates.packaged() / "verify"
+
+
+def files(folder: Path) -> list[Path]:
+    """The check files of a folder, by name. Raises Refused when it is none, or holds none."""
+    if not folder.is_dir():
+        raise Refused(f"{folder}: no such folder of checks; set `checks` to one that exists")
+    found = sorted(path for path in folder.iterdir() if path.name.endswith((".sql", ".sql.j2")))
+    if not found:
+        raise Refused(f"{folder}: holds no check; a check is a file NAME.sql.j2 with one query")
+    return found
+
+
+def parts(folder: Path, *, schema: str | None, owner: str | None, ledger: str) -> Sequence[Part]:
+    """Each check of `folder` as a statement with the columns check, object, expected, actual."""
+    result = []
+    for path in files(folder):
+        name = path.name.removesuffix(".j2").removesuffix(".sql")
+        sql = templates.render(folder, path.name, schema=schema, owner=owner, ledger=ledger).strip().removesuffix(";")
+        head = templates.own("session/check.sql.j2", name=name)
+        result += [Part(head), Part(sql, path.name.removesuffix(".j2")), Part("\n) AS violation;\n")]
+    return result

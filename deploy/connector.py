@@ -1,0 +1,190 @@
+"""The `@postgres` connector: commands are SQL. The only place that opens connections.
+
+Every pyinfra run of an environment imports this module, also runs that have nothing to do with us: psycopg and pydantic are
+imported when the first `@postgres` host appears.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pyinfra import logger
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import ConnectError, InventoryError
+from pyinfra.api.output import echo
+from pyinfra.connectors.base import BaseConnector, ConnectorData, DataMeta
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
+
+    from deploy.session import Session
+
+OLDEST_SERVER = 130000
+
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "_shell_executable": ("sh",),
+    "_success_exit_codes": ([0],),
+    "_timeout": (),
+    "_retries": (),
+    "_retry_delay": (),
+    "_retry_until": (),
+}
+"""Arguments that pyinfra always passes, with their defaults; () where any value is fine because we or pyinfra honour it."""
+
+
+class PostgresData(ConnectorData, total=False):
+    """The documented data keys; their types are checked by deploy.settings, in our own words."""
+
+    postgres_conninfo: Any
+    postgres_service: Any
+    postgres_host: Any
+    postgres_port: Any
+    postgres_dbname: Any
+    postgres_user: Any
+    postgres_password: Any
+    postgres_sslmode: Any
+    postgres_sslrootcert: Any
+    postgres_ssh: Any
+    postgres_ssh_key: Any
+
+
+class PostgresConnector(BaseConnector):
+    """One database of one Postgres server.
+
+    `@postgres/NAME` takes its connection from the host data `postgres_*`, else NAME is `HOST[:PORT][/DBNAME]`. Facts are
+    queries, operations yield statements, `exec` runs SQL. Each command is sent as one simple-protocol message and answered
+    by one JSON document: a list of the rows of all its statements, each an object.
+    """
+
+    handles_execution = True
+    data_cls = PostgresData
+    data_meta: dict[str, DataMeta] = {key: DataMeta(f"see README: {key}") for key in PostgresData.__annotations__}  # noqa: RUF012 (the base class says so)
+
+    @staticmethod
+    def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        if not name:
+            raise InventoryError("@postgres needs a name: @postgres/HOST[:PORT][/DBNAME] or @postgres/NAME with host data")
+        yield f"@postgres/{name}", {}, ["@postgres"]
+
+    def __init__(self, state: State, host: Host) -> None:
+        super().__init__(state, host)
+        from deploy import conninfo, settings, terminal
+
+        terminal.prepare(state)
+        data = host.data.dict()
+        self.settings = settings.read(host.name, data)
+        self.endpoint = conninfo.endpoint(
+            host.name.removeprefix("@postgres/"),
+            data,
+            {"lock_timeout": self.settings.lock_timeout, "statement_timeout": self.settings.statement_timeout},
+        )
+        if "password" in self.endpoint.parameters:
+            logger.warning(
+                f"{host.name}: a password is in the inventory, where `debug-inventory` shows it; "
+                "put it into .pgpass, PGPASSWORD or the service file"
+            )
+        self._session: Session | None = None
+
+    def connect(self) -> None:
+        """Open a connection, which proves the login. Raises ConnectError with one sentence."""
+        try:
+            session = self._open()
+        except Exception as error:
+            from deploy.session import explain_connect
+
+            raise ConnectError(explain_connect(error, self.endpoint)) from None
+        version = session.server_version
+        if version < OLDEST_SERVER:
+            self.disconnect()
+            raise ConnectError(
+                f"{self.endpoint.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
+                "the oldest that is supported; upgrade PostgreSQL"
+            )
+        session.park()
+
+    def disconnect(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def run_shell_command(
+        self,
+        command: StringCommand | str,
+        print_output: bool = False,
+        print_input: bool = False,
+        **arguments: Any,
+    ) -> tuple[bool, CommandOutput]:
+        """Run SQL. A psycopg error becomes a failed command, or for a `Script` an answer that says so."""
+        from deploy.script import Part, Script
+
+        script = command if isinstance(command, Script) else None
+        if print_input:
+            self._echo(f">>> {command}")
+        if refused := [key for key, value in arguments.items() if not _makes_sense(key, value)]:
+            return self._finish(
+                False,
+                [f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"],
+                print_output,
+            )
+        if script is not None:
+            parts = script.parts
+        else:
+            parts = (Part(command.get_raw_value() if isinstance(command, StringCommand) else command),)
+        timeout = arguments.get("_timeout") or (script.timeout if script is not None else None)
+        answer, notices = self._run(parts, timeout)
+        if answer.error is not None and script is None:
+            return self._finish(False, [*notices, *answer.error.lines()], print_output)
+        return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+
+    def put_file(self, *args: Any, **kwargs: Any) -> bool:
+        return self._no_files()
+
+    def get_file(self, *args: Any, **kwargs: Any) -> bool:
+        return self._no_files()
+
+    def _no_files(self) -> bool:
+        self.host.log_styled("a @postgres host has no files: put_file and get_file do not apply", fg="red", log_func=logger.error)
+        return False
+
+    def _open(self) -> Session:
+        from deploy.session import Session
+
+        if self._session is None:
+            self._session = Session(self.endpoint, self.settings.max_connections_per_server)
+        self._session.open()
+        return self._session
+
+    def _run(self, parts: Any, timeout: float | None) -> tuple[Any, list[str]]:
+        from deploy.errors import SqlError
+        from deploy.script import Answer
+        from deploy.session import explain_connect
+
+        try:
+            session = self._open()
+        except Exception as error:
+            return Answer(error=SqlError(explain_connect(error, self.endpoint))), []
+        return session.run(parts, timeout)
+
+    def _finish(self, status: bool, stderr: list[str], print_output: bool, stdout: str | None = None) -> tuple[bool, CommandOutput]:
+        lines = [OutputLine("stderr", line) for line in stderr]
+        if stdout is not None:
+            lines.append(OutputLine("stdout", stdout))
+        if print_output:
+            for line in lines:
+                self._echo(line.line)
+        return status, CommandOutput(lines)
+
+    def _echo(self, text: str) -> None:
+        for line in text.splitlines():
+            echo(f"{self.host.print_prefix}{line}", err=True)
+
+
+def _makes_sense(key: str, value: Any) -> bool:
+    if not value:
+        return True
+    allowed = _HARMLESS.get(key)
+    return allowed is not None and (allowed == () or value in allowed)

@@ -1,0 +1,128 @@
+"""Host data and host name to libpq's connection parameters. Pure but for libpq's own defaults (service file, PG* variables)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.errors import Refused
+
+DATA_KEYS = {
+    "postgres_conninfo": "a libpq connection string or URL",
+    "postgres_service": "a section of pg_service.conf",
+    "postgres_host": "libpq's host",
+    "postgres_port": "libpq's port",
+    "postgres_dbname": "libpq's dbname",
+    "postgres_user": "libpq's user",
+    "postgres_password": "libpq's password; better in .pgpass, PGPASSWORD or the service file",
+    "postgres_sslmode": "libpq's sslmode",
+    "postgres_sslrootcert": "libpq's sslrootcert",
+    "postgres_ssh": "user@bastion:22",
+    "postgres_ssh_key": "private key for the bastion",
+}
+
+SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo"}
+
+APPLICATION_NAME = "integration-health-deploy"
+
+CONNECT_TIMEOUT = 10
+"""Seconds for one attempt to connect, unless the connection string or the service file says otherwise."""
+
+STARTUP_SETTINGS = (
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO,MDY"),
+    ("extra_float_digits", "2"),
+)
+"""What SQLx asks for at the start of a session (sqlx-postgres/src/connection/establish.rs); encoding apart."""
+
+_NAME = re.compile(r"^(?P<host>\[[^\]]+\]|[^:/\[\]]+)(?::(?P<port>\d+))?(?:/(?P<dbname>.+))?$")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a host's connection goes: libpq parameters, and host and port as libpq will resolve them, for show."""
+
+    parameters: Mapping[str, str]
+    host: str
+    port: str
+
+    @property
+    def label(self) -> str:
+        service = self.parameters.get("service")
+        return f"service {service!r} ({self.host}:{self.port})" if service else f"{self.host}:{self.port}"
+
+
+def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) -> Endpoint:
+    """Connection parameters of the host `@postgres/NAME`.
+
+    `data` holds the `postgres_*` keys of DATA_KEYS; `timeouts` are server settings in milliseconds for statements that run
+    outside a transaction of ours. Raises Refused when the name or the connection string can't be read.
+    """
+    given = {key.removeprefix("postgres_"): str(data[key]) for key in DATA_KEYS if data.get(key) is not None}
+    given.pop("ssh", None)
+    given.pop("ssh_key", None)
+    parameters = _parse(name, given.pop("conninfo")) if "conninfo" in given else {}
+    parameters.update(given)
+    if not parameters.keys() & {"service", "host", "hostaddr"} and "conninfo" not in _names(data):
+        parameters = {**_from_name(name), **parameters}
+    resolved = {**_libpq_defaults(parameters.get("service")), **parameters}
+
+    parameters["client_encoding"] = "utf8"
+    parameters.setdefault("connect_timeout", resolved.get("connect_timeout") or str(CONNECT_TIMEOUT))
+    if not resolved.get("application_name"):
+        parameters["application_name"] = APPLICATION_NAME
+    settings = [*STARTUP_SETTINGS, *((key, str(value)) for key, value in timeouts.items())]
+    parameters["options"] = " ".join([resolved.get("options") or "", *(f"-c {key}={value}" for key, value in settings)]).strip()
+    return Endpoint(
+        parameters=parameters,
+        host=resolved.get("host") or resolved.get("hostaddr") or "local socket",
+        port=resolved.get("port") or "5432",
+    )
+
+
+def _names(data: Mapping[str, Any]) -> set[str]:
+    return {key.removeprefix("postgres_") for key in DATA_KEYS if data.get(key) is not None}
+
+
+def _from_name(name: str) -> dict[str, str]:
+    match = _NAME.match(name)
+    if match is None:
+        raise Refused(
+            f"@postgres/{name}: {name!r} is no HOST[:PORT][/DBNAME]; "
+            "name the database so, or give the host postgres_service or postgres_conninfo"
+        )
+    return {key: value.strip("[]") if key == "host" else value for key, value in match.groupdict().items() if value}
+
+
+def _parse(name: str, conninfo: str) -> dict[str, str]:
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
+    except psycopg.Error:
+        # libpq's own message quotes the string, and the string may hold a password
+        raise Refused(
+            f"@postgres/{name}: postgres_conninfo is no connection string that libpq can read; "
+            "write it as `host=... dbname=...` or postgresql://..."
+        ) from None
+
+
+def _libpq_defaults(service: str | None) -> dict[str, str]:
+    """What libpq takes for parameters that are not given: compiled-in, PG* variables, and the section of the service file."""
+    from psycopg import pq
+
+    before = os.environ.get("PGSERVICE")
+    if service is not None:
+        os.environ["PGSERVICE"] = service
+    try:
+        defaults = pq.Conninfo.get_defaults()
+    finally:
+        if before is not None:
+            os.environ["PGSERVICE"] = before
+        elif service is not None:
+            del os.environ["PGSERVICE"]
+    return {option.keyword.decode(): option.val.decode() for option in defaults if option.val}

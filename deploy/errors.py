@@ -1,0 +1,50 @@
+"""What goes wrong, as values: `Refused` ends a run before anything is written, `SqlError` is one server's answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra_cli.exceptions import CliError
+
+
+class Refused(PyinfraError, CliError):  # type: ignore[misc]  # pyinfra_cli has no types
+    """The whole run is refused with one sentence and exit code 1; pyinfra's CLI prints it without file and line."""
+
+
+@dataclass(frozen=True)
+class SqlError:
+    """An error of the server or of the connection to it.
+
+    `sqlstate` is None when the connection was lost or a deadline passed. `line` and `column` count from 1 and are None
+    when the server gave no position; `text` is that line of the SQL, `name` the file or statement it stands in.
+    """
+
+    message: str
+    sqlstate: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+    context: str | None = None
+    name: str | None = None
+    line: int | None = None
+    column: int | None = None
+    text: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """`file:line:column: SQLSTATE: message`, as far as known, on one line."""
+        place = ":".join(str(part) for part in (self.name, self.line, self.column) if part is not None)
+        return ": ".join(part for part in (place, self.sqlstate, " ".join(self.message.split())) if part)
+
+    def lines(self) -> list[str]:
+        """The summary, then the offending line with a caret under the column, detail, hint and context."""
+        lines = [self.summary]
+        if self.text is not None and self.column is not None:
+            shown = self.text.expandtabs(1)
+            start = max(0, self.column - 60)
+            lines += ["    " + shown[start : start + 100], "    " + " " * (self.column - 1 - start) + "^"]
+        extras = (("DETAIL", self.detail), ("HINT", self.hint), ("CONTEXT", self.context))
+        for label, value in extras:
+            if value:
+                lines.append(f"{label}: {' '.join(value.split())}")
+        return lines

@@ -1,0 +1,71 @@
+"""What a host says. Facts only read, in one message, and never fail: what went wrong is in what they give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import FactBase
+
+from deploy import plan, target
+from deploy.errors import Refused, SqlError
+from deploy.observation import observe
+from deploy.script import Answer, Script
+
+
+class Database(FactBase[Answer]):
+    """The answer of `target.read` for this host.
+
+    `arguments` are those of `target.resolve`, which win over the host's data.
+    """
+
+    @staticmethod
+    def default() -> Answer:
+        return Answer(error=SqlError("no answer"))
+
+    def command(self, arguments: dict[str, Any], with_checks: bool = True) -> Script:
+        return target.read(target.resolve(host.name, host.data.dict(), **arguments), with_checks=with_checks)
+
+    def process(self, output: list[str]) -> Answer:
+        return Answer.from_json(output[-1])
+
+
+class Status(FactBase[dict[str, Any]]):
+    """Version, role, applied, pending and drift of one host.
+
+    `version` is the server's, `role` is primary or standby, `applied` and `pending` are lists of versions of the source,
+    `drift` is a list of violations, `problem` says why deploy.apply would refuse this host, `error` what kept us from reading it.
+    """
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        return {"error": "no answer"}
+
+    def command(self) -> Script:
+        self._refused: str | None = None
+        try:
+            self._target = target.resolve(host.name, host.data.dict())
+        except Refused as error:
+            self._refused = str(error)
+            return Script("SELECT 1")
+        return target.read(self._target)
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        if self._refused is not None:
+            return {"error": self._refused}
+        answer = Answer.from_json(output[-1])
+        if answer.error is not None:
+            return {"error": answer.error.summary}
+        seen = observe(answer)
+        made = plan.make(self._target, seen)
+        recorded = {row.version for row in seen.rows}
+        versions = [migration.version for migration in self._target.source.migrations]
+        return {
+            "version": seen.server_version,
+            "role": "standby" if seen.in_recovery else "primary",
+            "applied": [version for version in versions if version in recorded],
+            "pending": [version for version in versions if version not in recorded],
+            "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
+            "problem": made.problem,
+            "error": None,
+        }

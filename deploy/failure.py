@@ -1,0 +1,62 @@
+"""How one host fails, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec
+
+import pyinfra
+from pyinfra import logger
+from pyinfra.api import FunctionCommand
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import PyinfraError
+
+from deploy.errors import Refused
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
+
+P = ParamSpec("P")
+Commands = Generator[PyinfraCommand, None, None]
+
+
+def report(state: State, host: Host, lines: Sequence[str]) -> bool:
+    """The function of a command that fails: prints red lines, gives False. (pyinfra passes arguments named state and host.)"""
+    for line in lines:
+        host.log_styled(line, fg="red", log_func=logger.error)
+    return False
+
+
+def now(lines: Sequence[str]) -> None:
+    """Fail the current host while pyinfra prepares: it is in no operation from here on, and the exit code is 1."""
+    state = pyinfra.state
+    host = state.inventory.get_host(pyinfra.host.name)
+    report(state, host, lines)
+    state.fail_hosts({host})
+
+
+def fail(lines: Sequence[str]) -> Commands:
+    """For operation bodies: while planning the host fails at once, while executing by a command that fails."""
+    if pyinfra.state.is_executing:
+        yield FunctionCommand(report, (lines,), {})
+    else:
+        now(lines)
+
+
+def alone(body: Callable[P, Commands]) -> Callable[P, Commands]:
+    """For operation bodies: an exception in one, which pyinfra would end the run for, fails its host alone."""
+
+    @wraps(body)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> Commands:
+        try:
+            yield from body(*args, **kwargs)
+        except Refused as refused:
+            yield from fail([str(refused)])
+        except PyinfraError:
+            raise  # pyinfra's own: no host is left
+        except Exception as error:
+            yield from fail([f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}"])
+
+    return guarded

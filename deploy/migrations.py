@@ -1,0 +1,131 @@
+"""A source: the folder of migrations, resolved by SQLx's rules and rendered. No database.
+
+The rules are those of sqlx-core/src/migrate/source.rs (0.8.6 and 0.9.0); duplicates, BOM and NUL, which SQLx only trips over
+while it runs, are refused here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from deploy import templates
+from deploy.errors import Refused
+
+Kind = Literal["simple", "up", "down"]
+
+_ORDER: Mapping[Kind, int] = {"simple": 0, "up": 1, "down": 2}
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One SQL file. `checksum` is the SHA-384 of its exact bytes (48 bytes); `file` is its name without `.j2`."""
+
+    version: int
+    description: str
+    kind: Kind
+    file: str
+    sql: str
+    checksum: bytes
+
+    @property
+    def transactional(self) -> bool:
+        """Whether SQLx would run it in a transaction: the file does not start with `-- no-transaction`."""
+        return not self.sql.startswith("-- no-transaction")
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.description}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The migrations of a folder in the order in which they are applied, and the down files by version."""
+
+    path: Path
+    migrations: tuple[Migration, ...]
+    down: Mapping[int, Migration]
+
+    def get(self, version: int) -> Migration | None:
+        return next((migration for migration in self.migrations if migration.version == version), None)
+
+
+def parse_name(name: str) -> tuple[int, str, Kind] | None:
+    """Version, description and kind of a file name without `.j2`; None when SQLx ignores the file.
+
+    Raises ValueError when SQLx refuses the whole source because of it.
+    """
+    head, underscore, tail = name.partition("_")
+    if not underscore or not tail.endswith(".sql"):
+        return None
+    if not re.fullmatch(r"[+-]?[0-9]+", head) or not -(2**63) <= int(head) < 2**63:
+        raise ValueError(head)
+    kind: Kind = "up" if tail.endswith(".up.sql") else "down" if tail.endswith(".down.sql") else "simple"
+    suffix = ".sql" if kind == "simple" else f".{kind}.sql"
+    while tail.endswith(suffix):
+        tail = tail.removesuffix(suffix)
+    return int(head), tail.replace("_", " "), kind
+
+
+@cache
+def load(path: Path) -> Source:
+    """Read, render and check the folder `path`, once a run. Raises Refused, naming the file."""
+    if not path.is_dir():
+        raise Refused(f"{path}: no such folder of migrations; set `migrations` to one that exists")
+    found: dict[tuple[int, bool], Migration] = {}
+    for entry in sorted(path.iterdir()):
+        if entry.is_symlink() and not entry.exists():
+            raise Refused(f"{entry}: symbolic link to nothing; repair or remove it")
+        if not entry.is_file():
+            continue
+        file = entry.name.removesuffix(".j2")
+        try:
+            parsed = parse_name(file)
+        except ValueError as error:
+            raise Refused(
+                f"{entry}: {str(error)!r} is no version: SQLx wants a 64-bit integer before the first `_`; rename the file"
+            ) from None
+        if parsed is None:
+            continue
+        version, description, kind = parsed
+        migration = _read(entry, file, version, description, kind)
+        other = found.setdefault((version, kind == "down"), migration)
+        if other is not migration:
+            raise Refused(f"{entry}: version {version} is also that of {other.file}; give one of them another version")
+    ups = [migration for (_, is_down), migration in found.items() if not is_down]
+    if not ups:
+        raise Refused(f"{path}: holds no migration; SQLx wants files named VERSION_DESCRIPTION.sql")
+    return Source(
+        path=path,
+        migrations=tuple(sorted(ups, key=lambda migration: (migration.version, _ORDER[migration.kind]))),
+        down={version: migration for (version, is_down), migration in found.items() if is_down},
+    )
+
+
+def _read(entry: Path, file: str, version: int, description: str, kind: Kind) -> Migration:
+    if entry.suffix == ".j2":
+        content = templates.render(entry.parent, entry.name).encode()
+    else:
+        try:
+            content = entry.read_bytes()
+        except OSError as error:
+            raise Refused(f"{entry}: {error.strerror}") from None
+    try:
+        sql = content.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(f"{entry}: not valid UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    if sql.startswith("\ufeff"):
+        raise Refused(f"{entry}: starts with a byte order mark, which Postgres refuses; save the file without it")
+    if "\0" in sql:
+        line = sql.count("\n", 0, sql.index("\0")) + 1
+        raise Refused(f"{entry}:{line}: holds a NUL character, at which libpq would cut the file; remove it")
+    return Migration(version, description, kind, file, sql, hashlib.sha384(content).digest())
+
+
+def packaged() -> Source:
+    """Our own source."""
+    return load(templates.packaged() / "migrations")

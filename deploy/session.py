@@ -1,0 +1,208 @@
+"""One host's connection: opened when needed, given up when idle, its rows and errors as values. Used by the connector alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+from deploy import leases
+from deploy.conninfo import Endpoint
+from deploy.errors import SqlError
+from deploy.script import Answer, Part, locate
+
+_CANCEL_TIMEOUT = 3.0
+"""Seconds to wait until the server has taken a cancel request."""
+
+_INTEGERS = {20, 21, 23, 26}
+_FLOATS = {700, 701}
+_BOOLEAN = 16
+_JSON = {114, 3802}
+
+
+class _DeadlinePassed(Exception):
+    pass
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection whose waits end at `deadline` (of time.monotonic), with gevent and without."""
+
+    deadline: float | None = None
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        if self.deadline is not None:
+            gen = _bounded(gen, self.deadline)
+        return super().wait(gen, *args, **kwargs)
+
+
+def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if time.monotonic() > deadline:
+                raise _DeadlinePassed
+            wanted = gen.send(ready)
+    except StopIteration as stop:
+        return stop.value
+
+
+class Session:
+    """The connection of one host, at most one at a time; `limit` bounds the open ones of its server."""
+
+    def __init__(self, endpoint: Endpoint, limit: int) -> None:
+        self.endpoint = endpoint
+        self._slots = leases.slots(endpoint.host, endpoint.port, limit)
+        self._connection: _Connection | None = None
+        self._notices: list[str] = []
+
+    def open(self) -> None:
+        """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
+        if self._connection is not None:
+            self._slots.resume(self)
+            return
+        self._slots.take(self)
+        try:
+            self._connection = _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
+        except BaseException:
+            self._slots.give_back(self)
+            raise
+        self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
+
+    @property
+    def server_version(self) -> int:
+        """As `server_version_num`, 150018 for 15.18. The connection must be open."""
+        assert self._connection is not None
+        return self._connection.info.server_version
+
+    def park(self) -> None:
+        """Leave the connection open, outside a transaction, until another host needs its slot."""
+        self._slots.park(self, self._drop)
+
+    def close(self) -> None:
+        """Close the connection; the server rolls back what was open. Safe twice."""
+        if self._connection is not None:
+            self._drop()
+            self._slots.give_back(self)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def run(self, parts: Sequence[Part], timeout: float | None) -> tuple[Answer, list[str]]:
+        """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
+
+        `timeout` in seconds: after it the command is cancelled and the connection closed.
+        """
+        connection = self._connection
+        assert connection is not None
+        self._notices = []
+        connection.deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            answer = Answer(rows=tuple(_rows(connection.execute("".join(part.sql for part in parts).encode()))))
+        except _DeadlinePassed:
+            self._cancel(connection)
+            answer = Answer(error=SqlError(f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"))
+        except psycopg.Error as error:
+            answer = Answer(error=_sql_error(error, parts, self.endpoint))
+            self._roll_back(connection)
+        finally:
+            connection.deadline = None
+        if connection.closed:
+            self.close()
+        elif connection.info.transaction_status == pq.TransactionStatus.IDLE:
+            self.park()
+        return answer, self._notices
+
+    def _cancel(self, connection: _Connection) -> None:
+        connection.deadline = None
+        with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
+            connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+        connection.close()
+
+    def _roll_back(self, connection: _Connection) -> None:
+        if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:
+            return
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    more: bool | None = True
+    while more:
+        result = cursor.pgresult
+        if result is not None and result.nfields:
+            columns = [((result.fname(i) or b"").decode(), result.ftype(i)) for i in range(result.nfields)]
+            for row in range(result.ntuples):
+                rows.append({name: _value(result.get_value(row, i), oid) for i, (name, oid) in enumerate(columns)})
+        more = cursor.nextset()
+    return rows
+
+
+def _value(raw: bytes | None, oid: int) -> Any:
+    """A value in Postgres's text format as JSON has it; what JSON has no type for (numeric, times, bytea, NaN) stays text."""
+    if raw is None:
+        return None
+    text = raw.decode(errors="backslashreplace")
+    if oid == _BOOLEAN:
+        return text == "t"
+    if oid in _INTEGERS:
+        return int(text)
+    if oid in _FLOATS and text not in ("NaN", "Infinity", "-Infinity"):
+        return float(text)
+    return json.loads(text) if oid in _JSON else text
+
+
+def _sql_error(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
+    diag = error.diag
+    if diag.sqlstate is None:
+        lost = " ".join(str(error).split())
+        return SqlError(f"connection to {endpoint.label} lost: {lost}; what was committed is in the ledger, run the command again")
+    place: dict[str, Any] = {}
+    if diag.statement_position:
+        name, line, column, text = locate(parts, int(diag.statement_position))
+        place = {"name": name, "line": line, "column": column, "text": text}
+    else:
+        named = [part.name for part in parts if part.name is not None]
+        place = {"name": named[0]} if len(named) == 1 else {}
+    return SqlError(
+        message=f"{diag.severity}: {diag.message_primary}",
+        sqlstate=diag.sqlstate,
+        detail=diag.message_detail,
+        hint=diag.message_hint,
+        context=diag.context,
+        **place,
+    )
+
+
+_NEXT_STEPS = (
+    ("password authentication failed", "check .pgpass, PGPASSWORD or the service file for this user and host"),
+    ("no password supplied", "put the password into .pgpass, PGPASSWORD or the service file"),
+    ("resolve host", "check the host's name in the inventory or the service file"),
+    ("could not translate host name", "check the host's name in the inventory or the service file"),
+    ("Connection refused", "check the port and that the server runs"),
+    ("definition of service", "add the section to pg_service.conf, or set PGSERVICEFILE to the file that has it"),
+    ("service file", "set PGSERVICEFILE to a file that exists"),
+    ("does not exist", "check the name, or create it"),
+    ("timeout", "check the address, the firewall and that the server runs"),
+)
+
+
+def explain_connect(error: Exception, endpoint: Endpoint) -> str:
+    """One sentence for a failed attempt to connect: where, the reason in libpq's or the server's words, what next."""
+    reason = " ".join(str(error).split()).removeprefix("connection failed: ")
+    for secret in (endpoint.parameters.get("password"), endpoint.parameters.get("sslpassword")):
+        if secret:
+            reason = reason.replace(secret, "********")
+    step = next((step for words, step in _NEXT_STEPS if words in reason), "run psql with the same parameters to try it by hand")
+    return f"can't connect to {endpoint.label}: {reason}; {step}"

@@ -1,0 +1,66 @@
+"""Jinja for SQL: StrictUndefined, LF only, and the two filters through which every value goes. No clock, no locale."""
+
+from __future__ import annotations
+
+import traceback
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from deploy.errors import Refused
+
+
+def packaged() -> Path:
+    """The folder `sql_templates`: beside the modules in a wheel, beside the package in a checkout."""
+    inside = Path(__file__).parent / "sql_templates"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "sql_templates"
+
+
+def ident(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    from psycopg import sql
+
+    return sql.Identifier(name).as_string()
+
+
+def literal(value: object) -> str:
+    """`value` as an SQL literal; None is NULL."""
+    from psycopg import sql
+
+    return sql.Literal(value).as_string()
+
+
+@cache
+def environment(folder: Path) -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder, encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        newline_sequence="\n",
+        autoescape=False,
+    )
+    made.filters.update(ident=ident, literal=literal)
+    return made
+
+
+def render(folder: Path, name: str, /, **variables: Any) -> str:
+    """The text of the template `name` in `folder`. Raises Refused with file and line."""
+    try:
+        return environment(folder).get_template(name).render(**variables)
+    except jinja2.TemplateSyntaxError as error:
+        raise Refused(f"{folder / (error.name or name)}:{error.lineno}: template syntax error: {error.message}") from None
+    except jinja2.TemplateNotFound:
+        raise Refused(f"{folder / name}: no such template") from None
+    except UnicodeDecodeError as error:
+        raise Refused(f"{folder / name}: not valid UTF-8 at byte {error.start}; save the file as UTF-8") from None
+    except Exception as error:  # whatever an expression of the template raises
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
+        line = frames[-1].lineno if frames else 1
+        raise Refused(f"{folder / name}:{line}: template error: {error}") from None
+
+
+def own(name: str, /, **variables: Any) -> str:
+    """The text of one of the package's own statements, without its leading comment's blank line."""
+    return render(packaged(), name, **variables).lstrip("\n")

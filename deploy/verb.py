@@ -1,0 +1,45 @@
+"""What every verb does before it declares operations: looks at its words, its host and pyinfra's flags."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from pyinfra import host, state
+
+from deploy import failure, target
+from deploy.connector import PostgresConnector
+from deploy.conninfo import DATA_KEYS
+from deploy.errors import Refused
+from deploy.settings import Settings
+
+
+def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: Iterable[str] = ()) -> None:
+    """Refuse words that are no `key=value` and keys that are neither the verb's `own` nor data; read the source.
+
+    Under --dry a plan is made also with -y, where pyinfra would do nothing and exit 0.
+    """
+    known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() | set(own))
+    for word in (*words, *arguments):
+        if word not in arguments or word not in known:
+            near = difflib.get_close_matches(str(word), known, 1, 0)
+            raise Refused(f"deploy.{verb}: unknown argument {word!r}; did you mean {near[0]}=...?")
+    target.resolve(host.name, host.data.dict(), **{key: value for key, value in arguments.items() if key not in own})
+    if "--dry" in sys.argv:
+        state.check_for_changes = True
+
+
+def is_postgres(verb: str) -> bool:
+    """Whether SQL may go to the current host; a host of another connector fails here, before a shell would see SQL."""
+    if isinstance(host.connector, PostgresConnector):
+        return True
+    failure.now([f"deploy.{verb} runs on @postgres hosts, and {host.name} is none; name it @postgres/NAME in the inventory"])
+    return False
+
+
+def goes_on() -> bool:
+    """Whether the current host has not failed in an earlier operation of the plan."""
+    return state.inventory.get_host(host.name) not in state.failed_hosts
