@@ -51,8 +51,9 @@ class Endpoint:
 
     @property
     def label(self) -> str:
+        """For messages: the service, or host and port."""
         service = self.parameters.get("service")
-        return f"service {service!r} ({self.host}:{self.port})" if service else f"{self.host}:{self.port}"
+        return f"service {service!r}" if service else f"{self.host}:{self.port}"
 
 
 def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) -> Endpoint:

@@ -1,0 +1,48 @@
+"""The defaults of every data key. They are in the package too: this file shows them, and is the place to change them for a fleet."""
+
+# Where the tables and the ledger are; becomes the search_path of each transaction, quoted.
+# None: "public" for the packaged source, the role's own search_path for another one.
+schema = None
+
+# The role that new objects and a new ledger belong to (SET LOCAL ROLE). None: the connecting role.
+owner = None
+
+# A folder of SQLx migrations and one of checks. None: the packaged ones.
+migrations = None
+checks = None
+
+# Whether rows of the ledger that the source doesn't have belong to others and are left alone.
+# None: true for the packaged source, false for another one.
+ignore_missing = None
+
+# For each transaction, as in postgresql.conf. None: "2s" and "60s" for the packaged source, 0 (no limit) for another one.
+lock_timeout = None
+statement_timeout = None
+
+# How long to wait for another migrator, or to retry a busy table.
+lock_wait = "60s"
+
+# Milliseconds that a named query may take; rows of the probes that measure it (0: none).
+query_budget_ms = 100
+probe_rows = 0
+
+# Days that events are kept. Days that older rows of the current status are kept: None is for ever.
+retention_days = 90
+health_retention_days = None
+
+# Hosts of wave 0 finish before any host of wave 1 starts.
+wave = 0
+
+# Connections that one run opens to one server (host and port) at once.
+max_connections_per_server = 8
+
+# How long a standby may take to show what its primary has.
+replay_wait = "30s"
+
+# A bastion as user@host:22, and the private key for it.
+postgres_ssh = None
+postgres_ssh_key = None
+
+# A server on which another source is built to compare with; a table beside the ledger that says who applied what.
+shadow_conninfo = None
+audit = False
