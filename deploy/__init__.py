@@ -4,9 +4,11 @@ The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`. Th
 further down:
 
     operations, facts                       what changes a host, what it says (pyinfra)
+    purging, batches                        the purge: what would go, and the loop that deletes it
     connector, session, leases, terminal    @postgres: the only connections
     plan, observation, target               a host as it should be, as it is, and the difference (pure)
     ledger, checks, migrations, templates   SQLx's ledger, the contract's checks, the source, Jinja (pure)
+    retention, purged                       what is past its retention: statements; values and sentences (pure)
     settings, conninfo                      inventory data (pure)
     script, errors, failure                 one message and its answer; how things fail
 
@@ -36,6 +38,16 @@ def verify(*words: Any, **arguments: Any) -> None:
     verb.check("verify", words, arguments)
     if verb.is_postgres("verify"):
         operations.verify(name="Verify", **arguments)
+
+
+def purge(*words: Any, days: Any = None, **arguments: Any) -> None:
+    """Delete events older than `retention_days`, for which `days` is the short word, in batches. Other arguments are data keys."""
+    from deploy import purging, verb
+
+    arguments = verb.renamed("purge", arguments, days=days, to="retention_days")
+    verb.check("purge", words, arguments, own=["days"])
+    if verb.is_postgres("purge"):
+        purging.purge(name="Purge", **arguments)
 
 
 def render(*words: Any, out: str = "migrations", **arguments: Any) -> None:

@@ -62,6 +62,11 @@ def session_settings(values: Settings) -> str:
     )
 
 
+def patience(values: Settings) -> float | None:
+    """How long to wait for the answer to a message, in seconds."""
+    return values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
+
+
 def read(target: Target, *, with_checks: bool = True) -> Script:
     """One message, one round trip, one snapshot: server, role, ledger and the violations. Takes no lock above ACCESS SHARE."""
     values = target.settings
@@ -75,12 +80,11 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
     found: list[Part] = []
     if with_checks and target.checks is not None:
         found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger)
-    timeout = values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
     return Script(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
         session_settings(values),
         status,
         *found,
         "COMMIT;\n",
-        timeout=timeout,
+        timeout=patience(values),
     )

@@ -32,6 +32,15 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
         state.check_for_changes = True
 
 
+def renamed(verb: str, arguments: Mapping[str, Any], *, days: Any, to: str) -> dict[str, Any]:
+    """The arguments with the short word `days` as the data key `to`. Raises Refused in the word that was used."""
+    if days is None:
+        return dict(arguments)
+    if to in arguments:
+        raise Refused(f"deploy.{verb}: days={days} and {to}={arguments[to]} say it twice; leave one out")
+    return {**arguments, to: days}
+
+
 def is_postgres(verb: str) -> bool:
     """Whether SQL may go to the current host; a host of another connector fails here, before a shell would see SQL."""
     if isinstance(host.connector, PostgresConnector):
