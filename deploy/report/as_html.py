@@ -19,7 +19,6 @@ from deploy.report.advice import advise
 from deploy.report.fleet import BROKEN, Condition, Fleet, condition, printable, violations_of
 from deploy.report.plot import plot
 
-
 _FOLDED = 12
 """More hosts that are as wanted than this are folded away, so that what needs attention fits the first screen."""
 

@@ -20,7 +20,8 @@ def render(fleet: Fleet) -> bytes:
         root.append(_suite(fleet, host))
     _count(root)
     Xml.indent(root)
-    return Xml.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    document: bytes = Xml.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
 
 
 def _suite(fleet: Fleet, host: HostFindings) -> Xml.Element:
@@ -44,7 +45,8 @@ def _suite(fleet: Fleet, host: HostFindings) -> Xml.Element:
     if host.queries:
         Xml.SubElement(suite, "system-out").text = printable(
             "\n".join(
-                f"{query.name}: p50 {query.p50_ms:.2f} ms, p95 {query.p95_ms:.2f} ms, budget {query.budget_ms:g} ms, {query.rows} rows"
+                f"{query.name}: p50 {query.p50_ms:.2f} ms, p95 {query.p95_ms:.2f} ms, "
+                f"budget {query.budget_ms:g} ms, {query.rows} rows"
                 for query in host.queries
             )
         )
