@@ -11,6 +11,8 @@ further down:
     retention, purged                       what is past its retention: statements; values and sentences (pure)
     settings, conninfo                      inventory data (pure)
     script, errors, failure                 one message and its answer; how things fail
+    recorder                                what a run finds, from its first host to its end
+    summary, report, findings               the same for the console, for files, and as a value (pure)
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.
 """
@@ -20,22 +22,27 @@ from __future__ import annotations
 from typing import Any
 
 
-def apply(*words: Any, **arguments: Any) -> None:
-    """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`."""
+def apply(*words: Any, report: Any = None, **arguments: Any) -> None:
+    """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`.
+
+    `report` names a folder; what was found is written there, also when every host failed.
+    """
     from deploy import operations, verb
 
-    verb.check("apply", words, arguments)
+    verb.check("apply", words, arguments, own=["report"])
+    verb.record("apply", report, arguments)
     if verb.is_postgres("apply"):
         operations.migrate(name="Migrate", **arguments)
         if verb.goes_on():
             operations.verify(name="Verify", after_migration=True, **arguments)
 
 
-def verify(*words: Any, **arguments: Any) -> None:
-    """Run all checks on every host; nothing is written."""
+def verify(*words: Any, report: Any = None, **arguments: Any) -> None:
+    """Run all checks on every host; nothing is written there. `report` as in apply."""
     from deploy import operations, verb
 
-    verb.check("verify", words, arguments)
+    verb.check("verify", words, arguments, own=["report"])
+    verb.record("verify", report, arguments)
     if verb.is_postgres("verify"):
         operations.verify(name="Verify", **arguments)
 
