@@ -12,6 +12,10 @@ class Refused(PyinfraError, CliError):  # type: ignore[misc]  # pyinfra_cli has 
     """The whole run is refused with one sentence and exit code 1; pyinfra's CLI prints it without file and line."""
 
 
+class NoHosts(Refused):
+    """The last host failed."""
+
+
 @dataclass(frozen=True)
 class SqlError:
     """An error of the server or of the connection to it.
