@@ -51,14 +51,13 @@ def render(folder: Path, name: str, /, **variables: Any) -> str:
         return environment(folder).get_template(name).render(**variables)
     except jinja2.TemplateSyntaxError as error:
         raise Refused(f"{folder / (error.name or name)}:{error.lineno}: template syntax error: {error.message}") from None
-    except jinja2.TemplateNotFound:
-        raise Refused(f"{folder / name}: no such template") from None
     except UnicodeDecodeError as error:
         raise Refused(f"{folder / name}: not valid UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except Exception as error:  # whatever an expression of the template raises
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
         line = frames[-1].lineno if frames else 1
-        raise Refused(f"{folder / name}:{line}: template error: {error}") from None
+        reason = f"no such template: {error}" if isinstance(error, jinja2.TemplateNotFound) else error
+        raise Refused(f"{folder / name}:{line}: template error: {reason}") from None
 
 
 def own(name: str, /, **variables: Any) -> str:
