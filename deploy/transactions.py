@@ -39,6 +39,8 @@ def apply(wanted: Target, planned: Plan, seen: Observation) -> Commands:
                 break
             time.sleep(POLL)
         if error is not None:
+            if isinstance(error, SqlError) and error.name is None and error.line is None:
+                error = replace(error, name=migration.file)  # of COMMIT, say
             yield from failure.fail([error] if isinstance(error, str) else explain(error, wanted).lines())
             return
         creates_ledger = False
