@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,9 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation | SqlError:
         check_error = answer.error
         answer = host.get_fact(Database, with_checks=False, arguments=arguments)
     if answer.error is not None:
-        return transactions.explain(answer.error, wanted)
+        return (
+            replace(answer.error, hint=transactions.tried(wanted)) if answer.error.sqlstate == transactions.BUSY else answer.error
+        )
     seen = observe(answer, check_error)
     host.connector_data["observation"] = (wanted, seen)
     return seen

@@ -25,7 +25,6 @@ POLL = 0.2
 BUSY = "55P03"
 """SQLSTATE lock_not_available: `lock_timeout` has passed, or a NOWAIT found the table locked."""
 
-_CANCELED = "57014"
 _NO_SUCH_TABLE = "42P01"
 
 
@@ -38,10 +37,13 @@ def apply(wanted: Target, planned: Plan, seen: Observation) -> Commands:
             if not isinstance(error, SqlError) or error.sqlstate != BUSY or time.monotonic() > deadline:
                 break
             time.sleep(POLL)
+        if isinstance(error, str):
+            yield from failure.fail([error])
+            return
         if error is not None:
-            if isinstance(error, SqlError) and error.name is None and error.line is None:
+            if error.name is None and error.line is None:
                 error = replace(error, name=migration.file)  # of COMMIT, say
-            yield from failure.fail([error] if isinstance(error, str) else explain(error, wanted).lines())
+            yield from failure.fail([*error.lines(), *([tried(wanted)] if error.sqlstate == BUSY else [])])
             return
         creates_ledger = False
 
@@ -86,16 +88,8 @@ def _attempt(
     return error
 
 
-def explain(error: SqlError, wanted: Target) -> SqlError:
-    """`error` with the next step, where a setting of ours has to do with it."""
-    settings = wanted.settings
-    if error.sqlstate == BUSY:
-        step = f"waited {settings.lock_wait / 1000:g} s for the busy table, run the command again, or raise lock_wait"
-    elif error.sqlstate == _CANCELED and settings.statement_timeout:
-        step = f"statement_timeout is {settings.statement_timeout / 1000:g} s, raise it if the statement needs longer"
-    else:
-        return error
-    return replace(error, message=f"{error.message}; {step}")
+def tried(wanted: Target) -> str:
+    return f"tried for {wanted.settings.lock_wait / 1000:g} s; run the command again, or raise lock_wait"
 
 
 def _begin(
