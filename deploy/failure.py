@@ -12,7 +12,7 @@ from pyinfra.api import FunctionCommand
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import PyinfraError
 
-from deploy.errors import Refused
+from deploy.errors import NoHosts, Refused
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -34,7 +34,10 @@ def now(lines: Sequence[str]) -> None:
     state = pyinfra.state
     host = state.inventory.get_host(pyinfra.host.name)
     report(state, host, lines)
-    state.fail_hosts({host})
+    try:
+        state.fail_hosts({host})
+    except PyinfraError as error:  # pyinfra's CLI would print file and line of this module
+        raise NoHosts(str(error)) from None
 
 
 def fail(lines: Sequence[str]) -> Commands:
@@ -52,6 +55,8 @@ def alone(body: Callable[P, Commands]) -> Callable[P, Commands]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> Commands:
         try:
             yield from body(*args, **kwargs)
+        except NoHosts:
+            raise
         except Refused as refused:
             yield from fail([str(refused)])
         except PyinfraError:
