@@ -13,7 +13,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import PyinfraError
 
 from deploy import recorder
-from deploy.errors import Refused
+from deploy.errors import NoHosts, Refused
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -40,7 +40,10 @@ def now(lines: Sequence[str], verified: bool = False) -> None:
     state = pyinfra.state
     host = state.inventory.get_host(pyinfra.host.name)
     report(state, host, lines, verified)
-    state.fail_hosts({host})
+    try:
+        state.fail_hosts({host})
+    except PyinfraError as error:  # pyinfra's CLI would print file and line of this module
+        raise NoHosts(str(error)) from None
 
 
 def fail(lines: Sequence[str], verified: bool = False) -> Commands:
@@ -58,6 +61,8 @@ def alone(body: Callable[P, Commands]) -> Callable[P, Commands]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> Commands:
         try:
             yield from body(*args, **kwargs)
+        except NoHosts:
+            raise
         except Refused as refused:
             yield from fail([str(refused)])
         except PyinfraError:

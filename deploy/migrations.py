@@ -91,6 +91,8 @@ def load(path: Path) -> Source:
             ) from None
         if parsed is None:
             continue
+        if re.search("[\0-\x1f\x7f\ud800-\udfff]", file):
+            raise Refused(f"{str(entry)!r}: a file name with control characters or invalid UTF-8; rename the file")
         version, description, kind = parsed
         migration = _read(entry, file, version, description, kind)
         other = found.setdefault((version, kind == "down"), migration)

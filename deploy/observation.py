@@ -13,7 +13,10 @@ from deploy.script import Answer
 
 @dataclass(frozen=True)
 class Observation:
-    """What the server said of itself, of the acting role (`owner`) and of the ledger; None names what is not there."""
+    """What the server said of itself, of the acting role (`owner`) and of the ledger; None names what is not there.
+
+    `ledger_misfit` says why the relation of that name is not SQLx's ledger.
+    """
 
     server_version: str
     in_recovery: bool
@@ -28,6 +31,7 @@ class Observation:
     ledger_schema: str | None
     ledger_name: str | None
     ledger_owner: str | None
+    ledger_misfit: str | None
     ledger_readable: bool
     ledger_writable: bool
     ledgers: tuple[str, ...]

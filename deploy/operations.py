@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +104,21 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation | SqlError:
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
-    answer = host.get_fact(Database, arguments=arguments)
+    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
+    while True:
+        answer = host.get_fact(Database, arguments=arguments)
+        if answer.error is None or answer.error.sqlstate != transactions.BUSY or time.monotonic() > deadline:
+            break
+        time.sleep(transactions.POLL)
     check_error = None
     if answer.error is not None and answer.error.name is not None:
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
         check_error = answer.error
         answer = host.get_fact(Database, with_checks=False, arguments=arguments)
     if answer.error is not None:
-        return answer.error
+        return (
+            replace(answer.error, hint=transactions.tried(wanted)) if answer.error.sqlstate == transactions.BUSY else answer.error
+        )
     seen = observe(answer, check_error)
     host.connector_data["observation"] = (wanted, seen)
     return seen

@@ -34,10 +34,10 @@ def make(target: Target, seen: Observation) -> Plan:
     name = qualified(seen.ledger_schema, seen.ledger_name) if seen.ledger_name else qualified(seen.schema, ledger.TABLE)
     problem = None if seen.in_recovery else _unreadable(target, seen) or compared.problem
     if problem is None and compared.pending and not seen.in_recovery:
-        problem = _unwritable(target, seen, compared.pending)
+        problem = _unwritable(target, seen, compared.pending) or _obstructed(target, seen, compared.pending)
     return Plan(
         pending=() if problem or seen.in_recovery else compared.pending,
-        notes=_notes(seen, compared, name, exists),
+        notes=_notes(seen, compared, name, exists, problem),
         problem=problem,
         ledger=name,
         creates_ledger=not exists,
@@ -54,22 +54,34 @@ def _unreadable(target: Target, seen: Observation) -> str | None:
             f"schema {_q(wanted)} does not exist in database {_q(seen.database)}; "
             f"run CREATE SCHEMA {templates.ident(wanted)} there, or set `schema` to one that exists"
         )
-    if not seen.schema_usable:
-        return _grant(seen, "use", "USAGE")
-    if seen.ledger_name is not None and not seen.ledger_readable:
-        return _foreign_ledger(seen, "read")
-    return None
-
-
-def _unwritable(target: Target, seen: Observation, pending: tuple[Migration, ...]) -> str | None:
     owner = target.settings.owner
     if owner is not None and seen.owner is None:
         return f"role {_q(owner)}, the data key `owner`, does not exist; run CREATE ROLE {templates.ident(owner)}, or set `owner`"
-    if owner is not None and not seen.owner_assumable:
+    if not seen.schema_usable:
+        return _grant(seen, "use", "USAGE")
+    if seen.ledger_misfit is not None:
         return (
-            f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
-            f"run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}, or set `owner`"
+            f"{seen.ledger_schema}.{seen.ledger_name} is not SQLx's ledger: {seen.ledger_misfit}; "
+            "rename it, or set `schema` to the one that holds the ledger"
         )
+    if seen.ledger_name is not None and not seen.ledger_readable:
+        return _unassumable(target, seen) or _foreign_ledger(seen, "read")
+    return None
+
+
+def _unassumable(target: Target, seen: Observation) -> str | None:
+    owner = target.settings.owner
+    if owner is None or seen.owner_assumable:
+        return None
+    return (
+        f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
+        f"run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}, or set `owner`"
+    )
+
+
+def _unwritable(target: Target, seen: Observation, pending: tuple[Migration, ...]) -> str | None:
+    if problem := _unassumable(target, seen):
+        return problem
     if seen.ledger_name is not None and not seen.ledger_writable:
         return _foreign_ledger(seen, "write")
     if not seen.schema_creatable:
@@ -78,6 +90,23 @@ def _unwritable(target: Target, seen: Observation, pending: tuple[Migration, ...
         if not migration.transactional:
             return f"{migration.file}: `-- no-transaction` files are not supported yet; run it with sqlx"
     return None
+
+
+def _obstructed(target: Target, seen: Observation, pending: tuple[Migration, ...]) -> str | None:
+    """Before the first migration of our own source: a table is there already, and is something else.
+
+    IF NOT EXISTS would step over it, and the ledger would record what is not there.
+    """
+    if not target.holds_contract or len(pending) < len(target.source.migrations):
+        return None
+    wrong = [v for v in seen.violations if v.check == "columns" or (v.check == "tables" and v.actual != "missing")]
+    if not wrong:
+        return None
+    more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return (
+        f"a table of the migration is there already and differs from the contract: {wrong[0]}{more}; "
+        "run deploy.verify to see all, then repair or rename the table"
+    )
 
 
 def _grant(seen: Observation, verb: str, privilege: str) -> str:
@@ -96,7 +125,9 @@ def _foreign_ledger(seen: Observation, verb: str) -> str:
     )
 
 
-def _notes(seen: Observation, compared: ledger.Comparison, name: str, exists: bool) -> tuple[str, ...]:
+def _notes(seen: Observation, compared: ledger.Comparison, name: str, exists: bool, problem: str | None) -> tuple[str, ...]:
+    if problem is not None:
+        return ()
     notes = []
     if seen.in_recovery:
         notes.append("standby: verified only")

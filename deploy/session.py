@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -111,7 +112,7 @@ class Session:
             self._cancel(connection)
             answer = Answer(error=SqlError(f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"))
         except psycopg.Error as error:
-            answer = Answer(error=_sql_error(error, parts, self.endpoint))
+            answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         finally:
             connection.deadline = None
@@ -163,18 +164,28 @@ def _value(raw: bytes | None, oid: int) -> Any:
     return json.loads(text) if oid in _JSON else text
 
 
-def _sql_error(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
+def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
+    reason = " ".join(str(error).split())
+    if error.diag.sqlstate is not None:
+        reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
+    return SqlError(
+        f"connection to {endpoint.label} lost: {reason}; what was committed is in the ledger, run the command again", **_file(parts)
+    )
+
+
+def _file(parts: Sequence[Part]) -> dict[str, Any]:
+    named = [part.name for part in parts if part.name is not None]
+    return {"name": named[0]} if len(named) == 1 else {}
+
+
+def _sql_error(error: psycopg.Error, parts: Sequence[Part]) -> SqlError:
     diag = error.diag
     if diag.sqlstate is None:
-        lost = " ".join(str(error).split())
-        return SqlError(f"connection to {endpoint.label} lost: {lost}; what was committed is in the ledger, run the command again")
-    place: dict[str, Any] = {}
+        return SqlError(" ".join(str(error).split()), **_file(parts))
+    place = _file(parts)
     if diag.statement_position:
         name, line, column, text = locate(parts, int(diag.statement_position))
         place = {"name": name, "line": line, "column": column, "text": text}
-    else:
-        named = [part.name for part in parts if part.name is not None]
-        place = {"name": named[0]} if len(named) == 1 else {}
     return SqlError(
         message=f"{diag.severity}: {diag.message_primary}",
         sqlstate=diag.sqlstate,
@@ -200,9 +211,6 @@ _NEXT_STEPS = (
 
 def explain_connect(error: Exception, endpoint: Endpoint) -> str:
     """One sentence for a failed attempt to connect: where, the reason in libpq's or the server's words, what next."""
-    reason = " ".join(str(error).split()).removeprefix("connection failed: ")
-    for secret in (endpoint.parameters.get("password"), endpoint.parameters.get("sslpassword")):
-        if secret:
-            reason = reason.replace(secret, "********")
+    reason = re.sub(r"^connection (failed|is bad): | Is the server running .*\?$", "", " ".join(str(error).split()))
     step = next((step for words, step in _NEXT_STEPS if words in reason), "run psql with the same parameters to try it by hand")
     return f"can't connect to {endpoint.label}: {reason}; {step}"

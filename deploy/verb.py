@@ -24,10 +24,14 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
     Under --dry a plan is made also with -y, where pyinfra would do nothing and exit 0.
     """
     known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() | set(own))
-    for word in (*words, *arguments):
-        if word not in arguments or word not in known:
-            near = difflib.get_close_matches(str(word), known, 1, 0)
-            raise Refused(f"deploy.{verb}: unknown argument {word!r}; did you mean {near[0]}=...?")
+    for word in words:
+        raise Refused(f"deploy.{verb}: {word!r} is no argument; write KEY=VALUE, with one of {', '.join(known)}")
+    for key in arguments:
+        if key in DATA_KEYS:
+            raise Refused(f"deploy.{verb}: {key!r} says where a host is; set it in the inventory")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise Refused(f"deploy.{verb}: unknown argument {key!r}; use one of {', '.join(near or known)}")
     target.resolve(host.name, host.data.dict(), **{key: value for key, value in arguments.items() if key not in own})
     if "--dry" in sys.argv:
         state.check_for_changes = True
