@@ -47,12 +47,16 @@ def verify(*words: Any, report: Any = None, **arguments: Any) -> None:
         operations.verify(name="Verify", **arguments)
 
 
-def purge(*words: Any, days: Any = None, **arguments: Any) -> None:
-    """Delete events older than `retention_days`, for which `days` is the short word, in batches. Other arguments are data keys."""
+def purge(*words: Any, days: Any = None, report: Any = None, **arguments: Any) -> None:
+    """Delete events older than `retention_days`, for which `days` is the short word, in batches.
+
+    Other arguments are data keys. `report` as in apply; it is written as purge.json.
+    """
     from deploy import purging, verb
 
     arguments = verb.renamed("purge", arguments, days=days, to="retention_days")
-    verb.check("purge", words, arguments, own=["days"])
+    verb.check("purge", words, arguments, own=["days", "report"])
+    verb.record("purge", report, arguments)
     if verb.is_postgres("purge"):
         purging.purge(name="Purge", **arguments)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deploy import failure, purged, retention, target
+from deploy import failure, purged, recorder, retention, target, transactions
 from deploy.errors import SqlError
+from deploy.findings import PurgeFindings
 from deploy.purged import Current
-from deploy.retention import HEALTH, Span
+from deploy.retention import EVENTS, HEALTH, Span
 from deploy.script import Answer, Script
 from deploy.settings import Settings
 
@@ -31,9 +33,6 @@ snapshot and no row, and holds the advisory lock alone."""
 _TELL = 2.0
 """Seconds between two lines of progress."""
 
-_TABLE_BUSY = "55P03"
-"""lock_not_available: `lock_timeout` has passed behind someone's ALTER TABLE or the like."""
-
 _TOO_SLOW = "57014"
 """query_canceled: `statement_timeout` has passed."""
 
@@ -42,7 +41,9 @@ class _Stopped(Exception):
     """The purge of this host ends early; the arguments are the lines that say why."""
 
 
-def delete(state: State, host: Host, values: Settings, spans: tuple[Span, ...], expected: Mapping[str, int]) -> bool:
+def delete(
+    state: State, host: Host, values: Settings, spans: tuple[Span, ...], expected: Mapping[str, int], seen: PurgeFindings
+) -> bool:
     """The function of the command: delete what is in `spans`. `expected` says how many rows that was, by table."""
     run = _Run(state, host, values, expected)
     lines: list[str] = []
@@ -52,10 +53,13 @@ def delete(state: State, host: Host, values: Settings, spans: tuple[Span, ...], 
         lines = [*stopped.args, run.told()]
     except Exception as error:
         host.disconnect()  # in the middle of a message nothing else is sure to free the lock
+        run.lost = True
         lines = [f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}", run.told()]
     else:
         host.log(run.told())
     run.release()
+    if (recording := recorder.of(host)) is not None:
+        recording.purged(run.findings(seen))
     return failure.report(state, host, lines) if lines else True
 
 
@@ -63,6 +67,7 @@ class _Run:
     def __init__(self, state: State, host: Host, values: Settings, expected: Mapping[str, int]) -> None:
         self.state, self.host, self.values, self.expected = state, host, values, expected
         self.deleted = dict.fromkeys(expected, 0)
+        self.left = dict(expected)
         self.started = self.spoke = time.monotonic()
         self.lost = False
 
@@ -85,6 +90,15 @@ class _Run:
         rows = " and ".join(f"{purged.count(rows)} of {table}" for table, rows in self.deleted.items())
         return f"deleted {rows} in {time.monotonic() - self.started:.1f} s"
 
+    def findings(self, seen: PurgeFindings) -> PurgeFindings:
+        return replace(
+            seen,
+            deleted_events=self.deleted[EVENTS],
+            deleted_health=self.deleted.get(HEALTH, 0),
+            seconds=round(time.monotonic() - self.started, 3),
+            remaining=sum(self.left.values()),
+        )
+
     def _clear(self, span: Span) -> None:
         """Delete until no row of the span is left: once through, and then for `lock_wait` again what others held."""
         self._once_through(span)
@@ -92,12 +106,13 @@ class _Run:
         while True:
             began = time.monotonic()
             counted = self._ask(Script(span.expired(), timeout=target.patience(self.values)))
-            if not counted.column("expired"):
+            self.left[span.table] = counted.column("expired")
+            if not self.left[span.table]:
                 return
             rest = span.starting(counted.column("oldest"))
             if began > deadline:
                 holders = self._ask(Script(rest.holders(), timeout=target.patience(self.values))).column("holders")
-                raise _Stopped(purged.left_over(span.table, counted.column("expired"), holders))
+                raise _Stopped(purged.left_over(span.table, self.left[span.table], holders))
             self._once_through(rest)
             time.sleep(max(time.monotonic() - began, _POLL))
 
@@ -107,6 +122,7 @@ class _Run:
             answer = self._batch(span)
             rows = answer.column("deleted")
             self.deleted[span.table] += rows
+            self.left[span.table] = max(self.left[span.table] - rows, 0)
             if rows < self.values.batch_rows:
                 return
             span = span.starting(answer.column("upto"))
@@ -120,8 +136,8 @@ class _Run:
             answer = self._send(span.batch())
             if answer.error is None:
                 return answer
-            if answer.error.sqlstate != _TABLE_BUSY or time.monotonic() > deadline:
-                raise _Stopped(*_explained(answer.error))
+            if answer.error.sqlstate != transactions.BUSY or time.monotonic() > deadline:
+                raise _Stopped(*explained(answer.error, self.values).lines())
             time.sleep(_POLL)
             self._begin()
 
@@ -142,7 +158,7 @@ class _Run:
     def _ask(self, script: Script) -> Answer:
         answer = self._send(script)
         if answer.error is not None:
-            raise _Stopped(*_explained(answer.error))
+            raise _Stopped(*explained(answer.error, self.values).lines())
         return answer
 
     def _send(self, script: Script) -> Answer:
@@ -152,10 +168,10 @@ class _Run:
         return script.answer
 
 
-def _explained(error: SqlError) -> list[str]:
-    lines = error.lines()
-    if error.sqlstate == _TABLE_BUSY:
-        lines[0] += "; the table stayed locked for lock_wait: run again when that has ended"
-    if error.sqlstate == _TOO_SLOW:
-        lines[0] += "; a batch took longer than statement_timeout: set a smaller batch_rows or a larger statement_timeout"
-    return lines
+def explained(error: SqlError, values: Settings) -> SqlError:
+    """The error with the keys that would let a batch through."""
+    hints = {
+        transactions.BUSY: f"tried for {values.lock_wait / 1000:g} s; run the command again, or raise lock_wait",
+        _TOO_SLOW: "set a smaller batch_rows, or raise statement_timeout",
+    }
+    return replace(error, hint=hints.get(error.sqlstate or "", error.hint))

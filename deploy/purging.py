@@ -5,16 +5,19 @@ It isn't named `purge`: a module of that name would replace the verb of that nam
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import batches, failure, purged, retention, target
+from deploy import batches, failure, purged, retention, target, transactions, verb
 from deploy.facts import Asked
 from deploy.failure import Commands
+from deploy.findings import PurgeFindings
 from deploy.purged import Expired
 from deploy.retention import Cutoffs, Span
+from deploy.script import Answer, Script
 from deploy.settings import Settings
 
 
@@ -26,12 +29,12 @@ def purge(**arguments: Any) -> Commands:
     `arguments` are keys of deploy.settings that win over the host's data. On a standby nothing is done.
     """
     values = target.resolve(host.name, host.data.dict(), **arguments).settings
-    looked = host.get_fact(Asked, script=retention.look(values, _cutoffs(values)))
+    looked = _ask(values, retention.look(values, _cutoffs(values)))
     if looked.error is not None:
         yield from failure.fail(looked.error.lines())
         return
     if looked.rows[0]["in_recovery"]:
-        _nothing(["standby: left alone, its primary is the one to purge"])
+        _nothing(["standby: left alone, its primary is the one to purge"], PurgeFindings(host.name, note="standby"))
         return
     if (problem := purged.problem(looked)) is not None:
         yield from failure.fail([problem])
@@ -39,7 +42,7 @@ def purge(**arguments: Any) -> Commands:
     cutoffs = Cutoffs(looked.rows[0]["events_before"], looked.rows[0]["health_before"])
     _cutoffs(values, cutoffs)
     spans = retention.spans(values, cutoffs)
-    counted = host.get_fact(Asked, script=retention.read(values, [span.expired() for span in spans]))
+    counted = _ask(values, retention.read(values, [span.expired() for span in spans]))
     if counted.error is not None:
         yield from failure.fail(counted.error.lines())
         return
@@ -47,11 +50,25 @@ def purge(**arguments: Any) -> Commands:
         Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
         for span, row in zip(spans, counted.rows, strict=True)
     ]
-    if not any(table.rows for table in expired):
-        _nothing([str(table) for table in expired])
+    seen = PurgeFindings(host.name, cutoffs.events, cutoffs.health, remaining=sum(table.rows for table in expired))
+    if not seen.remaining:
+        _nothing([str(table) for table in expired], seen)
         return
+    verb.purged(seen)
     _announce(spans, expired)
-    yield FunctionCommand(batches.delete, (values, spans, {table.table: table.rows for table in expired}), {})
+    yield FunctionCommand(batches.delete, (values, spans, {table.table: table.rows for table in expired}, seen), {})
+
+
+def _ask(values: Settings, script: Script) -> Answer:
+    """The answer to a script that reads; while a table is locked as a whole, asked again for `lock_wait`."""
+    deadline = time.monotonic() + values.lock_wait / 1000
+    while True:
+        answer = host.get_fact(Asked, script=script)
+        if answer.error is None or answer.error.sqlstate != transactions.BUSY:
+            return answer
+        if time.monotonic() > deadline:
+            return Answer(error=batches.explained(answer.error, values))
+        time.sleep(transactions.POLL)
 
 
 def _cutoffs(values: Settings, taken: Cutoffs | None = None) -> Cutoffs | None:
@@ -63,7 +80,8 @@ def _cutoffs(values: Settings, taken: Cutoffs | None = None) -> Cutoffs | None:
     return kept.get(key)
 
 
-def _nothing(lines: list[str]) -> None:
+def _nothing(lines: list[str], findings: PurgeFindings) -> None:
+    verb.purged(findings)
     for line in lines:
         host.log(line)
     host.noop("nothing to purge")

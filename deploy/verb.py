@@ -14,7 +14,7 @@ from deploy import failure, recorder, target
 from deploy.connector import PostgresConnector
 from deploy.conninfo import DATA_KEYS
 from deploy.errors import Refused
-from deploy.findings import HostFindings
+from deploy.findings import HostFindings, PurgeFindings
 from deploy.settings import Settings
 
 
@@ -65,6 +65,12 @@ def not_verified(reason: str) -> None:
     """The current host was looked at and left unverified."""
     if (run := recorder.of(host)) is not None:
         run.not_verified(host.name, reason)
+
+
+def purged(findings: PurgeFindings) -> None:
+    """The current host was looked at, to be purged or left alone."""
+    if (run := recorder.of(host)) is not None:
+        run.purged(findings)
 
 
 def room() -> tuple[int, int | None]:
