@@ -24,7 +24,7 @@ DATA_KEYS = {
     "postgres_ssh_key": "private key for the bastion",
 }
 
-SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo"}
+SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo", "variables"}
 
 APPLICATION_NAME = "integration-health-deploy"
 
@@ -51,6 +51,8 @@ class Endpoint:
     parameters: Mapping[str, str]
     host: str
     port: str
+    has_options: bool = False
+    """Whether the user set libpq's `options`, which must not get lost."""
 
     @property
     def label(self) -> str:
@@ -84,6 +86,7 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         parameters=parameters,
         host=resolved.get("host") or resolved.get("hostaddr") or "local socket",
         port=resolved.get("port") or "5432",
+        has_options=bool(resolved.get("options")),
     )
 
 

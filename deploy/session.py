@@ -62,6 +62,7 @@ class Session:
         self._slots = leases.slots(endpoint.host, endpoint.port, limit)
         self._connection: _Connection | None = None
         self._notices: list[str] = []
+        self.login_pid: int | None = None
 
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
@@ -70,11 +71,22 @@ class Session:
             return
         self._slots.take(self)
         try:
-            self._connection = _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
+            self._connection = self._connect()
         except BaseException:
             self._slots.give_back(self)
             raise
+        self.login_pid = self._connection.info.backend_pid
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
+
+    def _connect(self) -> _Connection:
+        parameters = self.endpoint.parameters
+        try:
+            return _Connection.connect(make_conninfo(**parameters), autocommit=True)
+        except psycopg.OperationalError as error:
+            # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
+            if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
+                raise
+        return _Connection.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -97,10 +109,11 @@ class Session:
         if connection is not None:
             connection.close()
 
-    def run(self, parts: Sequence[Part], timeout: float | None) -> tuple[Answer, list[str]]:
+    def run(self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False) -> tuple[Answer, list[str]]:
         """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
 
-        `timeout` in seconds: after it the command is cancelled and the connection closed.
+        `timeout` in seconds: after it the command is cancelled and the connection closed. With `keep` the connection is not
+        given up afterwards, also outside a transaction.
         """
         connection = self._connection
         assert connection is not None
@@ -118,7 +131,7 @@ class Session:
             connection.deadline = None
         if connection.closed:
             self.close()
-        elif connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        elif connection.info.transaction_status == pq.TransactionStatus.IDLE and not keep:
             self.park()
         return answer, self._notices
 

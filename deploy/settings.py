@@ -69,6 +69,9 @@ class Settings:
     max_connections_per_server: Annotated[int, Field(ge=1)] = 8
     replay_wait: Duration = 30_000
     audit: bool = False
+    variables: dict[str, Any] | None = None
+    secret_variables: list[str] | None = None
+    repair_invalid_indexes: bool = False
     shadow_conninfo: str | None = None
     postgres_conninfo: str | None = None
     postgres_service: str | None = None

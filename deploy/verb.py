@@ -47,3 +47,17 @@ def is_postgres(verb: str) -> bool:
 def goes_on() -> bool:
     """Whether the current host has not failed in an earlier operation of the plan."""
     return state.inventory.get_host(host.name) not in state.failed_hosts
+
+
+def whole_number(verb: str, key: str, value: Any) -> int | None:
+    """The value of an argument that is a whole number or was not given. Raises Refused."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise Refused(f"deploy.{verb}: {key}={value!r} is no whole number; write {key}=20260111030835")
+
+
+def yes_or_no(verb: str, key: str, value: Any) -> bool:
+    """The value of an argument that is true or false. Raises Refused."""
+    if isinstance(value, bool):
+        return value
+    raise Refused(f"deploy.{verb}: {key}={value!r} is neither true nor false; write {key}=true")
