@@ -81,7 +81,7 @@ def test_a_connection_string_that_libpq_cannot_read_is_refused_without_quoting_i
         endpoint(conninfo="host=db password='se%cret")
     assert str(refused.value) == (
         "@postgres/name: postgres_conninfo is no connection string that libpq can read; "
-        "write it as `host=... dbname=...` or postgresql://..."
+        "write it as `host=... dbname=...` or postgresql://..., and put the password into .pgpass, PGPASSWORD or the service file"
     )
 
 
@@ -93,7 +93,7 @@ def test_a_service_stays_libpqs_and_is_resolved_for_show(monkeypatch: pytest.Mon
     monkeypatch.setenv("PGSERVICE", "other")
     made = endpoint("prod-7", service="prod", dbname="app")
     assert where(made) == {"service": "prod", "dbname": "app"}
-    assert (made.host, made.port, made.label) == ("db7", "6432", "service 'prod' (db7:6432)")
+    assert (made.host, made.port, made.label) == ("db7", "6432", "service 'prod'")
     assert "application_name" not in made.parameters
     assert made.parameters["connect_timeout"] == "3"
     assert made.parameters["options"].startswith("-c jit=off -c TimeZone=UTC ")
