@@ -57,19 +57,26 @@ def _unreadable(target: Target, seen: Observation) -> str | None:
     if not seen.schema_usable:
         return _grant(seen, "use", "USAGE")
     if seen.ledger_name is not None and not seen.ledger_readable:
-        return _foreign_ledger(seen, "read")
+        return _unassumable(target, seen) or _foreign_ledger(seen, "read")
     return None
+
+
+def _unassumable(target: Target, seen: Observation) -> str | None:
+    owner = target.settings.owner
+    if owner is None or seen.owner_assumable:
+        return None
+    return (
+        f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
+        f"run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}, or set `owner`"
+    )
 
 
 def _unwritable(target: Target, seen: Observation, pending: tuple[Migration, ...]) -> str | None:
     owner = target.settings.owner
     if owner is not None and seen.owner is None:
         return f"role {_q(owner)}, the data key `owner`, does not exist; run CREATE ROLE {templates.ident(owner)}, or set `owner`"
-    if owner is not None and not seen.owner_assumable:
-        return (
-            f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
-            f"run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}, or set `owner`"
-        )
+    if problem := _unassumable(target, seen):
+        return problem
     if seen.ledger_name is not None and not seen.ledger_writable:
         return _foreign_ledger(seen, "write")
     if not seen.schema_creatable:
