@@ -38,7 +38,7 @@ STARTUP_SETTINGS = (
 )
 """What SQLx asks for at the start of a session (sqlx-postgres/src/connection/establish.rs); encoding apart."""
 
-_URL = re.compile(r"postgres(ql)?://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)
+_URL = re.compile(r"postgres(ql)?://([^@/]*@|(?![^/]*@))[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)
 """A URL without an `@` that libpq would take for a part of the host or the database while it was meant to end a password."""
 
 _NAME = re.compile(r"^(?P<host>\[[^\]]+\]|[^:/\[\]]+)(?::(?P<port>\d+))?(?:/(?P<dbname>.+))?$")

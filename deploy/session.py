@@ -218,6 +218,12 @@ _NEXT_STEPS = (
     ("definition of service", "add the section to pg_service.conf, or set PGSERVICEFILE to the file that has it"),
     ("service file", "set PGSERVICEFILE to a file that exists"),
     ("does not exist", "check the name, or create it"),
+    ("No such file or directory", "check the folder of the socket and that the server runs"),
+    ("pg_hba.conf", "admit this user, database and address in the server's pg_hba.conf, or change postgres_sslmode"),
+    ("too many", "lower max_connections_per_server, or try again later"),
+    ("ssl", "check postgres_sslmode and postgres_sslrootcert"),
+    ("SSL", "check postgres_sslmode and postgres_sslrootcert"),
+    ("certificate", "check postgres_sslmode and postgres_sslrootcert"),
     ("timeout", "check the address, the firewall and that the server runs"),
 )
 

@@ -120,7 +120,13 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0])
         shown = "that value" if key in SECRET_KEYS else repr(first["input"])
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
+        reason = (
+            first["msg"]
+            .removeprefix("Value error, ")
+            .replace("Input should be", "expected")
+            .replace("String should have", "expected")
+            .partition(", unable")[0]
+        )
         raise Refused(f"{host}: data key {key!r}: {shown} is not usable: {reason}") from None
 
 

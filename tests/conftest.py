@@ -111,3 +111,11 @@ def database(server: Server) -> Iterator[Database]:
     made = server.database()
     yield made
     server.client("psql", "-Xqc", f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)', "postgres")
+
+
+@pytest.fixture
+def neighbour(server: Server) -> Iterator[Database]:
+    """A fresh, empty database on the same server, whose deploy nothing on another host may hinder."""
+    made = server.database()
+    yield made
+    server.client("psql", "-Xqc", f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)', "postgres")
