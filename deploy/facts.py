@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pyinfra import host
 from pyinfra.api import FactBase
 
 from deploy import plan, target
+from deploy.connector import PostgresConnector
 from deploy.errors import Refused, SqlError
 from deploy.observation import observe
 from deploy.script import Answer, Script
 
+T = TypeVar("T")
 
-class Database(FactBase[Answer]):
+
+class PostgresFact(FactBase[T]):
+    """A fact of a @postgres host. On a host of another connector it gives its default: no SQL reaches a shell."""
+
+    def check_preconditions(self, state: Any, host: Any) -> str | None:
+        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is no @postgres host"
+
+
+class Database(PostgresFact[Answer]):
     """The answer of `target.read` for this host.
 
     `arguments` are those of `target.resolve`, which win over the host's data.
@@ -30,7 +40,7 @@ class Database(FactBase[Answer]):
         return Answer.from_json(output[-1])
 
 
-class Status(FactBase[dict[str, Any]]):
+class Status(PostgresFact[dict[str, Any]]):
     """Version, role, applied, pending and drift of one host.
 
     `version` is the server's, `role` is primary or standby, `applied` and `pending` are lists of versions of the source,
@@ -39,7 +49,7 @@ class Status(FactBase[dict[str, Any]]):
 
     @staticmethod
     def default() -> dict[str, Any]:
-        return {"error": "no answer"}
+        return {"error": "no answer: deploy.facts.Status is for @postgres hosts"}
 
     def command(self) -> Script:
         self._refused: str | None = None

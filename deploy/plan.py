@@ -28,7 +28,7 @@ def make(target: Target, seen: Observation) -> Plan:
         target.source,
         seen.rows,
         ignore_missing=target.settings.ignore_missing,
-        contract_holds=target.settings.packaged and not seen.violations and seen.check_error is None,
+        contract_holds=target.holds_contract and not seen.violations and seen.check_error is None,
     )
     exists = seen.ledger_name is not None
     name = qualified(seen.ledger_schema, seen.ledger_name) if seen.ledger_name else qualified(seen.schema, ledger.TABLE)

@@ -25,6 +25,11 @@ class Target:
     checks: Path | None
 
     @property
+    def holds_contract(self) -> bool:
+        """Whether the checks are the contract of the packaged source."""
+        return self.settings.packaged and self.checks == checks.packaged()
+
+    @property
     def ledger(self) -> str:
         """The ledger's name as it is looked up and made: in `schema`, else where the role's search_path leads; quoted."""
         return qualified(self.settings.schema, ledger.TABLE)

@@ -1,4 +1,4 @@
-"""The defaults of every data key. They are in the package too: this file shows them, and is the place to change them for a fleet."""
+"""The defaults of every data key. They are in the package too: this file shows them, and is the place to change them."""
 
 # Where the tables and the ledger are; becomes the search_path of each transaction, quoted.
 # None: "public" for the packaged source, the role's own search_path for another one.

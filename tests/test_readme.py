@@ -1,0 +1,82 @@
+"""The README says what happens: its transcript is run, and its tables hold every verb and data key."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """A folder with the inventories; the embedded server that starts in it is stopped at the end, as its notice says."""
+    shutil.copytree(ROOT / "inventories", tmp_path / "inventories")
+    yield tmp_path
+    pid = (tmp_path / ".local" / "postgres" / "postmaster.pid").read_text().split()[0]
+    subprocess.run(["kill", "-INT", pid], check=True)
+
+
+def normal(line: str) -> str:
+    """A line without what differs from run to run."""
+    return re.sub(r"\d+ ms", "N ms", " ".join(line.split()))
+
+
+def test_the_transcript_is_what_happens(clone: Path) -> None:
+    """Each command of the transcript is run in its order; the lines shown are lines of its output, in that order."""
+    block = re.search(r"```console\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block[1], re.MULTILINE):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=clone,
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        got = iter([normal(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()])
+        for want in filter(None, map(normal, shown.splitlines())):
+            assert want in got, f"{command}: {want!r} is not in\n{done.stdout}"
+
+
+def test_every_verb_and_data_key_is_documented() -> None:
+    """A public function of the package is in the table of verbs; a key of the settings is in the README or in group_data."""
+    import deploy
+    from deploy.settings import Settings
+
+    shown = (ROOT / "inventories" / "group_data" / "all.py").read_text(encoding="utf-8")
+    for verb in [name for name, value in vars(deploy).items() if callable(value) and value.__module__ == "deploy"]:
+        assert f"deploy.{verb}" in README
+    for field in fields(Settings):
+        key = field.name
+        assert f"`{key}`" in README or f"\n{key} = " in shown or f"_{key.removeprefix('postgres_')}`" in README, key
+
+
+def test_group_data_shows_the_defaults_of_the_package() -> None:
+    """Reading the settings with all of group_data is reading them with none of it, for our source and for another."""
+    import runpy
+
+    from deploy import settings
+
+    shown = runpy.run_path(str(ROOT / "inventories" / "group_data" / "all.py"))
+    data = {key: value for key, value in shown.items() if not key.startswith("_")}
+    assert settings.read("host", data) == settings.read("host", {})
+    assert settings.read("host", {**data, "migrations": "x"}) == settings.read("host", {"migrations": "x"})
+
+
+def test_the_readme_has_two_commands_and_fits() -> None:
+    """Each is one line to paste; .ci/run finds them by their beginning."""
+    assert len(re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)) == 2
+    assert len(README.splitlines()) < 200
