@@ -154,7 +154,8 @@ class PostgresConnector(BaseConnector):
         from deploy.session import Session
 
         if self._session is None:
-            self._session = Session(self.endpoint, self.settings.max_connections_per_server)
+            patience = self.settings.lock_wait / 1000
+            self._session = Session(self.endpoint, self.settings.max_connections_per_server, patience)
         self._session.open()
         return self._session
 

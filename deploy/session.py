@@ -20,6 +20,12 @@ from deploy.script import Answer, Part, locate
 _CANCEL_TIMEOUT = 3.0
 """Seconds to wait until the server has taken a cancel request."""
 
+_FULL_POLL = 0.5
+"""Seconds between two attempts to get a connection of a server that has none free."""
+
+_FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
+"""What such a server or pooler says (SQLSTATE 53300; libpq keeps the code of a refused connection to itself)."""
+
 _INTEGERS = {20, 21, 23, 26}
 _FLOATS = {700, 701}
 _BOOLEAN = 16
@@ -54,26 +60,45 @@ def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, A
 
 
 class Session:
-    """The connection of one host, at most one at a time; `limit` bounds the open ones of its server."""
+    """The connection of one host, at most one at a time.
 
-    def __init__(self, endpoint: Endpoint, limit: int) -> None:
+    `limit` bounds the open ones of its server (None: this one doesn't count). For `patience` seconds a server that has no
+    connection free is asked again.
+    """
+
+    def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0) -> None:
         self.endpoint = endpoint
-        self._slots = leases.slots(endpoint.host, endpoint.port, limit)
+        self._slots = leases.Slots(1) if limit is None else leases.slots(endpoint.host, endpoint.port, limit)
+        self._patience = patience
         self._connection: _Connection | None = None
         self._notices: list[str] = []
 
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
         if self._connection is not None:
-            self._slots.resume(self)
-            return
+            if not self._slots.resume(self) or not _gone(self._connection):
+                return
+            self.close()
         self._slots.take(self)
         try:
-            self._connection = _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
+            self._connection = self._connect()
         except BaseException:
             self._slots.give_back(self)
             raise
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
+
+    def _connect(self) -> _Connection:
+        while True:
+            try:
+                connection = _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
+            except psycopg.OperationalError as error:
+                if not any(words in str(error) for words in _FULL) or self._slots.refused() >= self._patience:
+                    raise
+            else:
+                self._slots.accepted()
+                return connection
+            self._slots.shed()
+            time.sleep(_FULL_POLL)
 
     @property
     def server_version(self) -> int:
@@ -136,6 +161,16 @@ class Session:
             connection.close()
 
 
+def _gone(connection: _Connection) -> bool:
+    """Whether the server closed an idle connection. Doesn't wait; the first read may find a farewell, the second the end."""
+    try:
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()
+    except psycopg.Error:
+        return True
+    return False
+
+
 def _rows(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     more: bool | None = True
@@ -186,6 +221,10 @@ def _sql_error(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) 
 
 
 _NEXT_STEPS = (
+    *(
+        (words, "waited for one; run the command again later, raise lock_wait, or lower max_connections_per_server")
+        for words in _FULL
+    ),
     ("password authentication failed", "check .pgpass, PGPASSWORD or the service file for this user and host"),
     ("no password supplied", "put the password into .pgpass, PGPASSWORD or the service file"),
     ("resolve host", "check the host's name in the inventory or the service file"),

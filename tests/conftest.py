@@ -35,7 +35,7 @@ class Result:
     def change(self, operation: str) -> str | None:
         """success, error or no change, from the results table; None when the operation has no row."""
         for line in self.out.splitlines():
-            if re.match(rf"^    {operation}\s", line) and len(cells := line.split()[-4:]) == 4:
+            if re.match(rf"^    {re.escape(operation)}\s", line) and len(cells := line.split()[-4:]) == 4:
                 _, success, error, same = cells
                 return "success" if success != "-" else "error" if error != "-" else "no change" if same != "-" else None
         return None
