@@ -20,6 +20,9 @@ from deploy.script import Answer, Part, locate
 _CANCEL_TIMEOUT = 3.0
 """Seconds to wait until the server has taken a cancel request."""
 
+_GRACE = 10.0
+"""Seconds beyond what the server was given for a message of ours."""
+
 _FULL_POLL = 0.5
 """Seconds between two attempts to get a connection of a server that has none free."""
 
@@ -63,13 +66,14 @@ class Session:
     """The connection of one host, at most one at a time.
 
     `limit` bounds the open ones of its server (None: this one doesn't count). For `patience` seconds a server that has no
-    connection free is asked again.
+    connection free is asked again. `statement_timeout` in seconds is that of the transactions (0: none).
     """
 
-    def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0) -> None:
+    def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0, statement_timeout: float = 0) -> None:
         self.endpoint = endpoint
         self._slots = leases.Slots(1) if limit is None else leases.slots(endpoint.host, endpoint.port, limit)
         self._patience = patience
+        self._statement_timeout = statement_timeout
         self._connection: _Connection | None = None
         self._notices: list[str] = []
 
@@ -81,16 +85,16 @@ class Session:
             self.close()
         self._slots.take(self)
         try:
-            self._connection = self._connect()
+            self._connection = self._wait_for_connection()
         except BaseException:
             self._slots.give_back(self)
             raise
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
-    def _connect(self) -> _Connection:
+    def _wait_for_connection(self) -> _Connection:
         while True:
             try:
-                connection = _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
+                connection = self._connect()
             except psycopg.OperationalError as error:
                 if not any(words in str(error) for words in _FULL) or self._slots.refused() >= self._patience:
                     raise
@@ -99,6 +103,9 @@ class Session:
                 return connection
             self._slots.shed()
             time.sleep(_FULL_POLL)
+
+    def _connect(self) -> _Connection:
+        return _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -129,6 +136,8 @@ class Session:
         connection = self._connection
         assert connection is not None
         self._notices = []
+        if timeout is None:
+            timeout = self._bound(connection, parts)
         connection.deadline = None if timeout is None else time.monotonic() + timeout
         try:
             answer = Answer(rows=tuple(_rows(connection.execute("".join(part.sql for part in parts).encode()))))
@@ -145,6 +154,17 @@ class Session:
         elif connection.info.transaction_status == pq.TransactionStatus.IDLE:
             self.park()
         return answer, self._notices
+
+    def _bound(self, connection: _Connection, parts: Sequence[Part]) -> float | None:
+        """Seconds after which a server that says nothing is given up: in a transaction of ours it should have said `timeout`.
+
+        The server's own timeout is for each statement; a file has at most as many as semicolons, other messages are short.
+        """
+        opens = parts[0].sql.startswith("BEGIN")
+        if not self._statement_timeout or not (opens or connection.info.transaction_status != pq.TransactionStatus.IDLE):
+            return None
+        statements = sum(part.sql.count(";") for part in parts if part.name is not None)
+        return self._statement_timeout * max(1, statements) + _GRACE
 
     def _cancel(self, connection: _Connection) -> None:
         connection.deadline = None
