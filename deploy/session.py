@@ -143,7 +143,8 @@ class Session:
             answer = Answer(rows=tuple(_rows(connection.execute("".join(part.sql for part in parts).encode()))))
         except _DeadlinePassed:
             self._cancel(connection)
-            answer = Answer(error=SqlError(f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"))
+            lost = f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"
+            answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
         except psycopg.Error as error:
             answer = Answer(error=_sql_error(error, parts, self.endpoint))
             self._roll_back(connection)

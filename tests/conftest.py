@@ -44,6 +44,10 @@ class Result:
 Pyinfra = Callable[..., Result]
 
 
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 @pytest.fixture
 def pyinfra(tmp_path: Path) -> Pyinfra:
     """Run pyinfra in an empty folder: `pyinfra(hosts, "-y", "deploy.apply")`.
@@ -75,7 +79,7 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
             encoding="utf-8",
             timeout=timeout,
         )
-        out = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        out = without_colours(done.stdout)
         assert "Traceback" not in out, out
         assert not (tmp_path / "pyinfra-debug.log").exists(), out
         return Result(done.returncode, out)

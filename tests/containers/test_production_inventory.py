@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-import trustme
 from conftest import ROOT, Pyinfra
 
 from .conftest import DATABASE, PASSWORD, USER, Container, Start
@@ -30,6 +30,12 @@ cp /tls/server.crt /tls/server.key "$PGDATA"
 chmod 600 "$PGDATA/server.key"
 echo "ssl = on" >>"$PGDATA/postgresql.conf"
 """
+
+
+def new_authority() -> Any:
+    import trustme  # imports ssl, which gevent wants to patch before, when other tests import pyinfra
+
+    return trustme.CA()
 
 
 @dataclass
@@ -45,7 +51,7 @@ class Fleet:
 def fleet(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     """Three servers with certificates of a private authority for localhost, their service file and their password file."""
     folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
+    authority = new_authority()
     authority.cert_pem.write_to_path(str(folder / "root.crt"))
     certificate = authority.issue_cert("localhost")
     mounted = folder / "server"
@@ -96,7 +102,7 @@ def test_production_is_deployed_in_its_waves_over_verified_tls(files: Fleet, pyi
 
 def test_a_server_of_another_authority_gets_nothing(files: Fleet, pyinfra: Pyinfra, tmp_path: Path) -> None:
     other = tmp_path / "other.crt"
-    trustme.CA().cert_pem.write_to_path(str(other))
+    new_authority().cert_pem.write_to_path(str(other))
     services = (files.folder / "services.conf").read_text().replace(str(files.folder / "root.crt"), str(other))
     (tmp_path / "services.conf").write_text(services)
 
@@ -177,10 +183,7 @@ def test_nothing_that_a_run_leaves_behind_has_the_password(files: Fleet, tmp_pat
         texts[" ".join(words)] = done.stdout + done.stderr
         texts[f"processes of {' '.join(words)}"] = "\n".join(seen)
         assert any("deploy" in line or "debug" in line or "exec" in line for line in seen), seen
-    assert (
-        "3 (" in texts[f"{PROD} --dry --diff -vvv deploy.apply"]
-        or "@postgres/us-1" in texts[f"{PROD} -y -vvv --debug deploy.apply"]
-    )
+    assert texts[f"{PROD} -y -vvv --debug deploy.apply"].count("is as the contract says") == 3
     for path in tmp_path.rglob("*"):
         if path.is_file() and path not in (inventory, tmp_path / "services.conf"):
             texts[str(path)] = path.read_text(encoding="utf-8", errors="replace")
@@ -191,8 +194,8 @@ def test_nothing_that_a_run_leaves_behind_has_the_password(files: Fleet, tmp_pat
         texts[f"log of {region}"] = "\n".join(line for line in log.splitlines() if "PASSWORD" not in line.upper().split("USER")[0])
     forms = {PASSWORD, quote(PASSWORD, safe=""), quote(PASSWORD), json.dumps(PASSWORD)[1:-1], repr(PASSWORD)[1:-1]}
     forms |= {PASSWORD.replace("\\", "\\\\"), json.dumps(PASSWORD, ensure_ascii=False)[1:-1], PASSWORD[:5], PASSWORD[4:]}
-    found = [(place, form) for place, text in texts.items() for form in forms if form in text]
-    assert not found
+    assert any(form in (tmp_path / "services.conf").read_text() for form in forms)
+    assert not [(place, form) for place, text in texts.items() for form in forms if form in text]
 
 
 class watched_processes:
