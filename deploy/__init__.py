@@ -3,7 +3,8 @@
 The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`. The layers below, each using only what is
 further down:
 
-    operations, facts                       what changes a host, what it says (pyinfra)
+    waves, operations, facts                what changes a host, in which order, and what it says (pyinfra)
+    services, databases                     @pgservices and @pgdatabases: one inventory line that makes many hosts
     connector, session, leases, terminal    @postgres: the only connections
     plan, observation, target               a host as it should be, as it is, and the difference (pure)
     ledger, checks, migrations, templates   SQLx's ledger, the contract's checks, the source, Jinja (pure)
@@ -15,18 +16,22 @@ pyinfra imports this package in every run of its environment, so nothing is impo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
 def apply(*words: Any, **arguments: Any) -> None:
     """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`."""
-    from deploy import operations, verb
+    from deploy import operations, verb, waves
+
+    def declare(title: Callable[[str], str]) -> None:
+        operations.migrate(name=title("Migrate"), **arguments)
+        if verb.goes_on():
+            operations.verify(name=title("Verify"), after_migration=True, **arguments)
 
     verb.check("apply", words, arguments)
     if verb.is_postgres("apply"):
-        operations.migrate(name="Migrate", **arguments)
-        if verb.goes_on():
-            operations.verify(name="Verify", after_migration=True, **arguments)
+        waves.run(declare)
 
 
 def verify(*words: Any, **arguments: Any) -> None:

@@ -154,7 +154,9 @@ class PostgresConnector(BaseConnector):
         from deploy.session import Session
 
         if self._session is None:
-            self._session = Session(self.endpoint, self.settings.max_connections_per_server)
+            values = self.settings
+            patience, statement_timeout = values.lock_wait / 1000, values.statement_timeout / 1000
+            self._session = Session(self.endpoint, values.max_connections_per_server, patience, statement_timeout)
         self._session.open()
         return self._session
 

@@ -46,11 +46,12 @@ _NAME = re.compile(r"^(?P<host>\[[^\]]+\]|[^:/\[\]]+)(?::(?P<port>\d+))?(?:/(?P<
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a host's connection goes: libpq parameters, and host and port as libpq will resolve them, for show."""
+    """Where a host's connection goes: libpq parameters, and host, port and database as libpq will resolve them, for show."""
 
     parameters: Mapping[str, str]
     host: str
     port: str
+    dbname: str | None = None
     has_options: bool = False
     """Whether the user set libpq's `options`, which must not get lost."""
 
@@ -86,6 +87,7 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         parameters=parameters,
         host=resolved.get("host") or resolved.get("hostaddr") or "local socket",
         port=resolved.get("port") or "5432",
+        dbname=resolved.get("dbname"),
         has_options=bool(resolved.get("options")),
     )
 

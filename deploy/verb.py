@@ -22,7 +22,8 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
 
     Under --dry a plan is made also with -y, where pyinfra would do nothing and exit 0.
     """
-    known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() | set(own))
+    refuse_flags()
+    known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() - {"wave"} | set(own))
     for word in words:
         raise Refused(f"deploy.{verb}: {word!r} is no argument; write KEY=VALUE, with one of {', '.join(known)}")
     for key in arguments:
@@ -34,6 +35,20 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
     target.resolve(host.name, host.data.dict(), **{key: value for key, value in arguments.items() if key not in own})
     if "--dry" in sys.argv:
         state.check_for_changes = True
+
+
+_LOSING = {
+    "--no-wait": "a host that fails would end with exit code 0",
+    "--serial": "hosts would run one by one, in no order and without waves",
+}
+"""Flags of pyinfra that lose failures or waves. Only the command line shows them: pyinfra passes them to nobody."""
+
+
+def refuse_flags() -> None:
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    for flag, reason in _LOSING.items():
+        if flag in words:
+            raise Refused(f"{flag} is not supported: {reason}; leave it out, and use --parallel 1 to go host by host")
 
 
 def is_postgres(verb: str) -> bool:

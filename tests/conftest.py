@@ -35,13 +35,17 @@ class Result:
     def change(self, operation: str) -> str | None:
         """success, error or no change, from the results table; None when the operation has no row."""
         for line in self.out.splitlines():
-            if re.match(rf"^    {operation}\s", line) and len(cells := line.split()[-4:]) == 4:
+            if re.match(rf"^    {re.escape(operation)}\s", line) and len(cells := line.split()[-4:]) == 4:
                 _, success, error, same = cells
                 return "success" if success != "-" else "error" if error != "-" else "no change" if same != "-" else None
         return None
 
 
 Pyinfra = Callable[..., Result]
+
+
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
             encoding="utf-8",
             timeout=timeout,
         )
-        out = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        out = without_colours(done.stdout)
         assert "Traceback" not in out, out
         assert not (tmp_path / "pyinfra-debug.log").exists(), out
         return Result(done.returncode, out)
