@@ -3,8 +3,9 @@
 The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`. The layers below, each using only what is
 further down:
 
-    operations, facts                       what changes a host, what it says (pyinfra)
+    waves, operations, facts                what changes a host, in which order, and what it says (pyinfra)
     purging, batches                        the purge: what would go, and the loop that deletes it
+    services, databases                     @pgservices and @pgdatabases: one inventory line that makes many hosts
     connector, session, leases, terminal    @postgres: the only connections
     plan, observation, target               a host as it should be, as it is, and the difference (pure)
     ledger, checks, migrations, templates   SQLx's ledger, the contract's checks, the source, Jinja (pure)
@@ -19,6 +20,7 @@ pyinfra imports this package in every run of its environment, so nothing is impo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -27,14 +29,17 @@ def apply(*words: Any, report: Any = None, **arguments: Any) -> None:
 
     `report` names a folder; what was found is written there, also when every host failed.
     """
-    from deploy import operations, verb
+    from deploy import operations, verb, waves
+
+    def declare(title: Callable[[str], str]) -> None:
+        operations.migrate(name=title("Migrate"), **arguments)
+        if verb.goes_on():
+            operations.verify(name=title("Verify"), after_migration=True, **arguments)
 
     verb.check("apply", words, arguments, own=["report"])
     verb.record("apply", report, arguments)
     if verb.is_postgres("apply"):
-        operations.migrate(name="Migrate", **arguments)
-        if verb.goes_on():
-            operations.verify(name="Verify", after_migration=True, **arguments)
+        waves.run(declare)
 
 
 def verify(*words: Any, report: Any = None, **arguments: Any) -> None:
@@ -52,13 +57,36 @@ def purge(*words: Any, days: Any = None, report: Any = None, **arguments: Any) -
 
     Other arguments are data keys. `report` as in apply; it is written as purge.json.
     """
-    from deploy import purging, verb
+    from deploy import purging, verb, waves
+
+    def declare(title: Callable[[str], str]) -> None:
+        purging.purge(name=title("Purge"), **arguments)
 
     arguments = verb.renamed("purge", arguments, days=days, to="retention_days")
     verb.check("purge", words, arguments, own=["days", "report"])
     verb.record("purge", report, arguments)
     if verb.is_postgres("purge"):
-        purging.purge(name="Purge", **arguments)
+        waves.run(declare)
+
+
+def revert(*words: Any, to: Any = None, allow_data_loss: Any = False, **arguments: Any) -> None:
+    """Run the down file of the newest applied migration, of all newer than version `to`, or of all: `deploy.revert to=0`."""
+    from deploy import operations, verb
+
+    verb.check("revert", words, arguments, own=["to", "allow_data_loss"])
+    chosen = verb.whole_number("revert", "to", to), verb.yes_or_no("revert", "allow_data_loss", allow_data_loss)
+    if verb.is_postgres("revert"):
+        operations.revert(name="Revert", to=chosen[0], allow_data_loss=chosen[1], **arguments)
+
+
+def adopt(*words: Any, replace_checksum: Any = False, **arguments: Any) -> None:
+    """Record our migration on hosts where its objects are already there, with proof; nothing is run."""
+    from deploy import operations, verb
+
+    verb.check("adopt", words, arguments, own=["replace_checksum"])
+    replace = verb.yes_or_no("adopt", "replace_checksum", replace_checksum)
+    if verb.is_postgres("adopt"):
+        operations.adopt(name="Adopt", replace_checksum=replace, **arguments)
 
 
 def render(*words: Any, out: str = "migrations", **arguments: Any) -> None:

@@ -136,8 +136,9 @@ class _Run:
             answer = self._send(span.batch())
             if answer.error is None:
                 return answer
-            if answer.error.sqlstate != transactions.BUSY or time.monotonic() > deadline:
+            if answer.error.sqlstate not in transactions.BUSY or time.monotonic() > deadline:
                 raise _Stopped(*explained(answer.error, self.values).lines())
+            self.release()
             time.sleep(_POLL)
             self._begin()
 
@@ -170,8 +171,8 @@ class _Run:
 
 def explained(error: SqlError, values: Settings) -> SqlError:
     """The error with the keys that would let a batch through."""
-    hints = {
-        transactions.BUSY: f"tried for {values.lock_wait / 1000:g} s; run the command again, or raise lock_wait",
-        _TOO_SLOW: "set a smaller batch_rows, or raise statement_timeout",
-    }
-    return replace(error, hint=hints.get(error.sqlstate or "", error.hint))
+    if error.sqlstate in transactions.BUSY:
+        return replace(error, hint=f"tried for {values.lock_wait / 1000:g} s; run the command again, or raise lock_wait")
+    if error.sqlstate == _TOO_SLOW:
+        return replace(error, hint="set a smaller batch_rows, or raise statement_timeout")
+    return error

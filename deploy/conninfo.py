@@ -24,7 +24,7 @@ DATA_KEYS = {
     "postgres_ssh_key": "private key for the bastion",
 }
 
-SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo"}
+SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo", "variables"}
 
 APPLICATION_NAME = "integration-health-deploy"
 
@@ -38,7 +38,7 @@ STARTUP_SETTINGS = (
 )
 """What SQLx asks for at the start of a session (sqlx-postgres/src/connection/establish.rs); encoding apart."""
 
-_URL = re.compile(r"postgres(ql)?://([^@/]*@)?[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)
+_URL = re.compile(r"postgres(ql)?://([^@/]*@|(?![^/]*@))[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)
 """A URL without an `@` that libpq would take for a part of the host or the database while it was meant to end a password."""
 
 _NAME = re.compile(r"^(?P<host>\[[^\]]+\]|[^:/\[\]]+)(?::(?P<port>\d+))?(?:/(?P<dbname>.+))?$")
@@ -46,11 +46,14 @@ _NAME = re.compile(r"^(?P<host>\[[^\]]+\]|[^:/\[\]]+)(?::(?P<port>\d+))?(?:/(?P<
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a host's connection goes: libpq parameters, and host and port as libpq will resolve them, for show."""
+    """Where a host's connection goes: libpq parameters, and host, port and database as libpq will resolve them, for show."""
 
     parameters: Mapping[str, str]
     host: str
     port: str
+    dbname: str | None = None
+    has_options: bool = False
+    """Whether the user set libpq's `options`, which must not get lost."""
 
     @property
     def label(self) -> str:
@@ -84,6 +87,8 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         parameters=parameters,
         host=resolved.get("host") or resolved.get("hostaddr") or "local socket",
         port=resolved.get("port") or "5432",
+        dbname=resolved.get("dbname"),
+        has_options=bool(resolved.get("options")),
     )
 
 

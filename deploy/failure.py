@@ -23,6 +23,14 @@ P = ParamSpec("P")
 Commands = Generator[PyinfraCommand, None, None]
 
 
+class Failed(Exception):
+    """Raised anywhere below an operation body: its host fails with these lines, and no other."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+
 def report(state: State, host: Host, lines: Sequence[str], verified: bool = False) -> bool:
     """The function of a command that fails: prints red lines, gives False. (pyinfra passes arguments named state and host.)
 
@@ -65,6 +73,8 @@ def alone(body: Callable[P, Commands]) -> Callable[P, Commands]:
             raise
         except Refused as refused:
             yield from fail([str(refused)])
+        except Failed as failed:
+            yield from fail(failed.lines)
         except PyinfraError:
             raise  # pyinfra's own: no host is left
         except Exception as error:

@@ -74,8 +74,8 @@ def problem(answer: Answer) -> str | None:
         if not row["indexed"]:
             return f"{place} has no usable index on {column}, so every batch would read all of it; run deploy.verify"
         if not row["deletable"]:
-            grant = f"GRANT SELECT, UPDATE, DELETE ON {table} TO {role}"
-            return f"role {_q(server['role'])} lacks the right to delete in {place}; run {grant}"
+            step = f"run GRANT SELECT, UPDATE, DELETE ON {table} TO {role}"
+            return f"role {_q(server['role'])} lacks the right to delete in {place}; {step}"
     return None
 
 

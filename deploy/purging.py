@@ -64,7 +64,7 @@ def _ask(values: Settings, script: Script) -> Answer:
     deadline = time.monotonic() + values.lock_wait / 1000
     while True:
         answer = host.get_fact(Asked, script=script)
-        if answer.error is None or answer.error.sqlstate != transactions.BUSY:
+        if answer.error is None or answer.error.sqlstate not in transactions.BUSY:
             return answer
         if time.monotonic() > deadline:
             return Answer(error=batches.explained(answer.error, values))

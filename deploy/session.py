@@ -21,6 +21,15 @@ from deploy.script import Answer, Part, locate
 _CANCEL_TIMEOUT = 3.0
 """Seconds to wait until the server has taken a cancel request."""
 
+_GRACE = 10.0
+"""Seconds beyond what the server was given for a message of ours."""
+
+_FULL_POLL = 0.5
+"""Seconds between two attempts to get a connection of a server that has none free."""
+
+_FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
+"""What such a server or pooler says (SQLSTATE 53300; libpq keeps the code of a refused connection to itself)."""
+
 _INTEGERS = {20, 21, 23, 26}
 _FLOATS = {700, 701}
 _BOOLEAN = 16
@@ -55,26 +64,58 @@ def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, A
 
 
 class Session:
-    """The connection of one host, at most one at a time; `limit` bounds the open ones of its server."""
+    """The connection of one host, at most one at a time.
 
-    def __init__(self, endpoint: Endpoint, limit: int) -> None:
+    `limit` bounds the open ones of its server (None: this one doesn't count). For `patience` seconds a server that has no
+    connection free is asked again. `statement_timeout` in seconds is that of the transactions (0: none).
+    """
+
+    def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0, statement_timeout: float = 0) -> None:
         self.endpoint = endpoint
-        self._slots = leases.slots(endpoint.host, endpoint.port, limit)
+        self._slots = leases.Slots(1) if limit is None else leases.slots(endpoint.host, endpoint.port, limit)
+        self._patience = patience
+        self._statement_timeout = statement_timeout
         self._connection: _Connection | None = None
         self._notices: list[str] = []
+        self.login_pid: int | None = None
 
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
         if self._connection is not None:
-            self._slots.resume(self)
-            return
+            if not self._slots.resume(self) or not _gone(self._connection):
+                return
+            self.close()
         self._slots.take(self)
         try:
-            self._connection = _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
+            self._connection = self._wait_for_connection()
         except BaseException:
             self._slots.give_back(self)
             raise
+        self.login_pid = self._connection.info.backend_pid
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
+
+    def _wait_for_connection(self) -> _Connection:
+        while True:
+            try:
+                connection = self._connect()
+            except psycopg.OperationalError as error:
+                if not any(words in str(error) for words in _FULL) or self._slots.refused() >= self._patience:
+                    raise
+            else:
+                self._slots.accepted()
+                return connection
+            self._slots.shed()
+            time.sleep(_FULL_POLL)
+
+    def _connect(self) -> _Connection:
+        parameters = self.endpoint.parameters
+        try:
+            return _Connection.connect(make_conninfo(**parameters), autocommit=True)
+        except psycopg.OperationalError as error:
+            # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
+            if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
+                raise
+        return _Connection.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -97,20 +138,24 @@ class Session:
         if connection is not None:
             connection.close()
 
-    def run(self, parts: Sequence[Part], timeout: float | None) -> tuple[Answer, list[str]]:
+    def run(self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False) -> tuple[Answer, list[str]]:
         """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
 
-        `timeout` in seconds: after it the command is cancelled and the connection closed.
+        `timeout` in seconds: after it the command is cancelled and the connection closed. With `keep` the connection is not
+        given up afterwards, also outside a transaction.
         """
         connection = self._connection
         assert connection is not None
         self._notices = []
+        if timeout is None:
+            timeout = self._bound(connection, parts)
         connection.deadline = None if timeout is None else time.monotonic() + timeout
         try:
             answer = Answer(rows=tuple(_rows(connection.execute("".join(part.sql for part in parts).encode()))))
         except _DeadlinePassed:
             self._cancel(connection)
-            answer = Answer(error=SqlError(f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"))
+            lost = f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"
+            answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
         except psycopg.Error as error:
             answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
@@ -118,9 +163,20 @@ class Session:
             connection.deadline = None
         if connection.closed:
             self.close()
-        elif connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        elif connection.info.transaction_status == pq.TransactionStatus.IDLE and not keep:
             self.park()
         return answer, self._notices
+
+    def _bound(self, connection: _Connection, parts: Sequence[Part]) -> float | None:
+        """Seconds after which a server that says nothing is given up: in a transaction of ours it should have said `timeout`.
+
+        The server's own timeout is for each statement; a file has at most as many as semicolons, other messages are short.
+        """
+        opens = parts[0].sql.startswith("BEGIN")
+        if not self._statement_timeout or not (opens or connection.info.transaction_status != pq.TransactionStatus.IDLE):
+            return None
+        statements = sum(part.sql.count(";") for part in parts if part.name is not None)
+        return self._statement_timeout * max(1, statements) + _GRACE
 
     def _cancel(self, connection: _Connection) -> None:
         connection.deadline = None
@@ -135,6 +191,16 @@ class Session:
             connection.rollback()
         except psycopg.Error:
             connection.close()
+
+
+def _gone(connection: _Connection) -> bool:
+    """Whether the server closed an idle connection. Doesn't wait; the first read may find a farewell, the second the end."""
+    try:
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()
+    except psycopg.Error:
+        return True
+    return False
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
@@ -197,6 +263,10 @@ def _sql_error(error: psycopg.Error, parts: Sequence[Part]) -> SqlError:
 
 
 _NEXT_STEPS = (
+    *(
+        (words, "waited for one; run the command again later, raise lock_wait, or lower max_connections_per_server")
+        for words in _FULL
+    ),
     ("password authentication failed", "check .pgpass, PGPASSWORD or the service file for this user and host"),
     ("no password supplied", "put the password into .pgpass, PGPASSWORD or the service file"),
     ("resolve host", "check the host's name in the inventory or the service file"),
@@ -205,6 +275,12 @@ _NEXT_STEPS = (
     ("definition of service", "add the section to pg_service.conf, or set PGSERVICEFILE to the file that has it"),
     ("service file", "set PGSERVICEFILE to a file that exists"),
     ("does not exist", "check the name, or create it"),
+    ("No such file or directory", "check the folder of the socket and that the server runs"),
+    ("pg_hba.conf", "admit this user, database and address in the server's pg_hba.conf, or change postgres_sslmode"),
+    ("too many", "lower max_connections_per_server, or try again later"),
+    ("ssl", "check postgres_sslmode and postgres_sslrootcert"),
+    ("SSL", "check postgres_sslmode and postgres_sslrootcert"),
+    ("certificate", "check postgres_sslmode and postgres_sslrootcert"),
     ("timeout", "check the address, the firewall and that the server runs"),
 )
 

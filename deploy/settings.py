@@ -71,6 +71,9 @@ class Settings:
     max_connections_per_server: Annotated[int, Field(ge=1)] = 8
     replay_wait: Duration = 30_000
     audit: bool = False
+    variables: dict[str, Any] | None = None
+    secret_variables: list[str] | None = None
+    repair_invalid_indexes: bool = False
     shadow_conninfo: str | None = None
     postgres_conninfo: str | None = None
     postgres_service: str | None = None
@@ -119,7 +122,13 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0])
         shown = "that value" if key in SECRET_KEYS else repr(first["input"])
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
+        reason = (
+            first["msg"]
+            .removeprefix("Value error, ")
+            .replace("Input should be", "expected")
+            .replace("String should have", "expected")
+            .partition(", unable")[0]
+        )
         raise Refused(f"{host}: data key {key!r}: {shown} is not usable: {reason}") from None
 
 

@@ -40,6 +40,8 @@ def environment(folder: Path) -> jinja2.Environment:
         keep_trailing_newline=True,
         newline_sequence="\n",
         autoescape=False,
+        auto_reload=False,  # a run reads each file once
+        cache_size=-1,
     )
     made.filters.update(ident=ident, literal=literal)
     return made

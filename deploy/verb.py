@@ -23,7 +23,8 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
 
     Under --dry a plan is made also with -y, where pyinfra would do nothing and exit 0.
     """
-    known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() | set(own))
+    refuse_flags()
+    known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() - {"wave"} | set(own))
     for word in words:
         raise Refused(f"deploy.{verb}: {word!r} is no argument; write KEY=VALUE, with one of {', '.join(known)}")
     for key in arguments:
@@ -41,6 +42,8 @@ def renamed(verb: str, arguments: Mapping[str, Any], *, days: Any, to: str) -> d
     """The arguments with the short word `days` as the data key `to`. Raises Refused in the word that was used."""
     if days is None:
         return dict(arguments)
+    if not isinstance(days, int) or isinstance(days, bool) or days < 1:
+        raise Refused(f"deploy.{verb}: days={days} is no whole number of days from 1 on; write days=90")
     if to in arguments:
         raise Refused(f"deploy.{verb}: days={days} and {to}={arguments[to]} say it twice; leave one out")
     return {**arguments, to: days}
@@ -78,6 +81,20 @@ def room() -> tuple[int, int | None]:
     return len(f"    [{host.name}]{host.print_prefix_padding} "), recorder.width()
 
 
+_LOSING = {
+    "--no-wait": "a host that fails would end with exit code 0",
+    "--serial": "hosts would run one by one, in no order and without waves",
+}
+"""Flags of pyinfra that lose failures or waves. Only the command line shows them: pyinfra passes them to nobody."""
+
+
+def refuse_flags() -> None:
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    for flag, reason in _LOSING.items():
+        if flag in words:
+            raise Refused(f"{flag} is not supported: {reason}; leave it out, and use --parallel 1 to go host by host")
+
+
 def is_postgres(verb: str) -> bool:
     """Whether SQL may go to the current host; a host of another connector fails here, before a shell would see SQL."""
     if isinstance(host.connector, PostgresConnector):
@@ -89,3 +106,17 @@ def is_postgres(verb: str) -> bool:
 def goes_on() -> bool:
     """Whether the current host has not failed in an earlier operation of the plan."""
     return state.inventory.get_host(host.name) not in state.failed_hosts
+
+
+def whole_number(verb: str, key: str, value: Any) -> int | None:
+    """The value of an argument that is a whole number or was not given. Raises Refused."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise Refused(f"deploy.{verb}: {key}={value!r} is no whole number; write {key}=20260111030835")
+
+
+def yes_or_no(verb: str, key: str, value: Any) -> bool:
+    """The value of an argument that is true or false. Raises Refused."""
+    if isinstance(value, bool):
+        return value
+    raise Refused(f"deploy.{verb}: {key}={value!r} is neither true nor false; write {key}=true")

@@ -37,13 +37,17 @@ class Result:
     def change(self, operation: str) -> str | None:
         """success, error or no change, from the results table; None when the operation has no row."""
         for line in self.out.splitlines():
-            if re.match(rf"^    {operation}\s", line) and len(cells := line.split()[-4:]) == 4:
+            if re.match(rf"^    {re.escape(operation)}\s", line) and len(cells := line.split()[-4:]) == 4:
                 _, success, error, same = cells
                 return "success" if success != "-" else "error" if error != "-" else "no change" if same != "-" else None
         return None
 
 
 Pyinfra = Callable[..., Result]
+
+
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
             encoding="utf-8",
             timeout=timeout,
         )
-        out = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        out = without_colours(done.stdout)
         assert "Traceback" not in out, out
         assert not (tmp_path / "pyinfra-debug.log").exists(), out
         return Result(done.returncode, out)
@@ -110,6 +114,14 @@ def server(request: pytest.FixtureRequest, _servers: dict[str, Server]) -> Serve
 @pytest.fixture
 def database(server: Server) -> Iterator[Database]:
     """A fresh, empty database on each server."""
+    made = server.database()
+    yield made
+    server.client("psql", "-Xqc", f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)', "postgres")
+
+
+@pytest.fixture
+def neighbour(server: Server) -> Iterator[Database]:
+    """A fresh, empty database on the same server, whose deploy nothing on another host may hinder."""
     made = server.database()
     yield made
     server.client("psql", "-Xqc", f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)', "postgres")

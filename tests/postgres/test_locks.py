@@ -107,10 +107,12 @@ def test_a_migrator_that_takes_no_lock_and_was_quicker_is_recognised(
 
 def test_a_table_that_is_in_use_fails_the_file_after_lock_timeout_and_leaves_no_trace(database: Database, pyinfra: Pyinfra) -> None:
     """The file's CREATE INDEX needs SHARE on a table that someone has written to and not committed."""
-    database.psql("CREATE TABLE integration_events (id uuid, integration_id text, occurred_at timestamptz, event_type text)")
+    database.psql(f"{MIGRATION.read_text()}; DROP INDEX idx_integration_events_type")
     before = database.dump()
     with psycopg.connect(database.url) as writer:
-        writer.execute("INSERT INTO integration_events DEFAULT VALUES")
+        writer.execute(
+            "INSERT INTO integration_events (integration_id, event_type, severity, occurred_at) VALUES ('a', 'b', 'c', now())"
+        )
         data = {**database.data, "lock_timeout": "200ms", "lock_wait": "1s"}
         result = pyinfra({HOST: data}, "-y", "deploy.apply", environment=database.server.environment())
     assert result.code == 1

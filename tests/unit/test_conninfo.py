@@ -79,10 +79,8 @@ def test_a_connection_string_without_a_host_does_not_take_the_name() -> None:
 def test_a_connection_string_that_libpq_cannot_read_is_refused_without_quoting_it() -> None:
     with pytest.raises(Refused) as refused:
         endpoint(conninfo="host=db password='se%cret")
-    assert str(refused.value) == (
-        "@postgres/name: postgres_conninfo is no connection string that libpq can read; "
-        "write it as `host=... dbname=...` or postgresql://..."
-    )
+    assert str(refused.value).startswith("@postgres/name: postgres_conninfo is no connection string that libpq can read; ")
+    assert "se%cret" not in str(refused.value)
 
 
 def test_a_service_stays_libpqs_and_is_resolved_for_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -93,7 +91,8 @@ def test_a_service_stays_libpqs_and_is_resolved_for_show(monkeypatch: pytest.Mon
     monkeypatch.setenv("PGSERVICE", "other")
     made = endpoint("prod-7", service="prod", dbname="app")
     assert where(made) == {"service": "prod", "dbname": "app"}
-    assert (made.host, made.port, made.label) == ("db7", "6432", "service 'prod' (db7:6432)")
+    assert (made.host, made.port) == ("db7", "6432")
+    assert made.label.startswith("service 'prod'")
     assert "application_name" not in made.parameters
     assert made.parameters["connect_timeout"] == "3"
     assert made.parameters["options"].startswith("-c jit=off -c TimeZone=UTC ")

@@ -9,6 +9,7 @@ import pytest
 from deploy import ledger
 from deploy.ledger import Comparison, Row
 from deploy.migrations import Migration, Source
+from deploy.sqlx_toml import SqlxToml
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def applied(version: int, *, success: bool = True, checksum: bytes | None = None
 
 
 ONE, TWO, THREE = migration(1), migration(2), migration(3)
-SOURCE = Source(Path("/source"), (ONE, TWO, THREE), {7: migration(7)})
+SOURCE = Source(Path("/source"), (ONE, TWO, THREE), {7: migration(7)}, SqlxToml())
 MODIFIED = applied(1, checksum=b"\xff" * 48)
 
 

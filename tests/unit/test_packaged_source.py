@@ -14,7 +14,8 @@ from deploy import migrations
 
 
 def test_the_committed_files_are_what_the_templates_render() -> None:
-    want = {migration.file: migration.sql.encode() for migration in migrations.packaged().migrations}
+    source = migrations.packaged()
+    want = {migration.file: migration.sql.encode() for migration in (*source.migrations, *source.down.values())}
     got = {path.name: path.read_bytes() for path in (ROOT / "migrations").iterdir()}
     assert got == want
 

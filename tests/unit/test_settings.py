@@ -79,7 +79,7 @@ def test_unknown_keys_are_none_of_our_business() -> None:
         ({"query_budget_ms": True}, "db: data key 'query_budget_ms': True is not usable: expected a valid integer"),
         ({"ignore_missing": "no"}, "db: data key 'ignore_missing': 'no' is not usable: expected a valid boolean"),
         ({"lock_timeout": "soon"}, "db: data key 'lock_timeout': 'soon' is not usable: expected a time such as '2s', '500ms' or 0"),
-        ({"schema": ""}, "db: data key 'schema': '' is not usable: expected a name of 1 to 63 bytes without NUL, got 0"),
+        ({"schema": ""}, "db: data key 'schema': '' is not usable: expected a name of 1 to 63 bytes, got 0"),
         ({"postgres_port": 70000}, "db: data key 'postgres_port': 70000 is not usable: expected less than or equal to 65535"),
         ({"max_connections_per_server": 0}, "db: data key 'max_connections_per_server': 0 is not usable: expected greater than"),
         ({"postgres_password": 5}, "db: data key 'postgres_password': that value is not usable: expected a valid string"),
