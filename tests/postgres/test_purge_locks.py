@@ -111,7 +111,7 @@ def test_rows_that_others_hold_are_skipped_and_named_at_the_end(
 ) -> None:
     night_shift.execute("SELECT FROM integration_events ORDER BY occurred_at LIMIT 12 FOR UPDATE")
     result = purge("lock_wait=1s", "batch_rows=10")
-    assert (result.code, result.change("Purge")) == (1, "error"), result.out
+    assert result.code == 1, result.out
     pid = night_shift.info.backend_pid
     assert f"12 rows still locked by pid {pid} (application night-shift) in integration_events; run again" in result.lines(HOST)
     assert any(line.startswith("deleted 199 rows of integration_events in ") for line in result.lines(HOST))
