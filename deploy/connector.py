@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pyinfra import logger
@@ -137,7 +138,9 @@ class PostgresConnector(BaseConnector):
         else:
             answer, notices = self._run(parts, timeout)
         if answer.error is not None and script is None:
-            return self._finish(False, [*notices, *answer.error.lines()], print_output)
+            masked = str(command) != parts[0].sql  # then the offending line may hold what pyinfra hides
+            error = replace(answer.error, text=None) if masked else answer.error
+            return self._finish(False, [*notices, *error.lines()], print_output)
         return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
