@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bad import LEDGER, ended, is_deployed, login, one_server, row, run, said
+from bad import LEDGER, ended, is_deployed, login, one_server, row, run, said, whole
 from conftest import MIGRATION, ROOT, VERSION, Pyinfra
 from servers import Database
 
@@ -75,13 +75,13 @@ def test_each_ledger_or_table_that_is_something_else_fails_alone_and_stays_as_it
     made = {name: database.server.database() for name in BAD}
     for name, (sql, _) in BAD.items():
         made[name].psql(sql)
-    before = {name: one.dump() for name, one in made.items()}
+    before = {name: whole(one) for name, one in made.items()}
 
     result = run(pyinfra, {**{f"@postgres/{name}": one.data for name, one in made.items()}, "@postgres/healthy": neighbour.data})
 
     assert {name: said(result, f"@postgres/{name}") for name in BAD} == {name: [sentence] for name, (_, sentence) in BAD.items()}
     assert result.code == 1
-    assert {name: one.dump() for name, one in made.items()} == before
+    assert {name: whole(one) for name, one in made.items()} == before
     assert is_deployed(neighbour)
 
 
