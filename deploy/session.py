@@ -165,7 +165,7 @@ def _value(raw: bytes | None, oid: int) -> Any:
 
 
 def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
-    reason = " ".join(str(error).split())
+    reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
     if error.diag.sqlstate is not None:
         reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
     return SqlError(

@@ -120,25 +120,23 @@ def test_a_standby_is_verified_only(pyinfra: Pyinfra, pair: tuple[Server, Server
 
     assert run(pyinfra, {HEALTHY: database.data}).code == 0
     replayed(primary, standby)
-    for words in (["-y", "deploy.apply"], ["deploy.apply"], ["--dry", "deploy.apply"]):
+    for words in (["-y", "deploy.apply"], ["--dry", "deploy.apply"]):
         result = run(pyinfra, {ONE: copy.data, HEALTHY: database.data}, *words)
         version = primary.client("psql", "-XAtc", "SHOW server_version", "postgres").strip()
         want = ["standby: verified only", f"verified: app on PostgreSQL {version} is as the contract says"]
-        assert [line for line in dict.fromkeys(said(result, ONE)) if "chang" not in line] == want
+        assert said(result, ONE) == want
         assert result.code == 0, result.out
     assert is_deployed(database)
 
 
-def test_a_host_of_another_connector_is_refused_and_no_sql_reaches_a_shell(
-    pyinfra: Pyinfra, database: Database, neighbour: Database, tmp_path: Path
-) -> None:
+@one_server
+def test_a_host_of_another_connector_is_refused_and_no_sql_reaches_a_shell(pyinfra: Pyinfra, neighbour: Database) -> None:
     hosts: dict[str, dict[str, object]] = {"@local": {}, "plain.invalid": {}, "@docker/none": {}, HEALTHY: neighbour.data}
-    for words in (["-y", "-vvv", "deploy.apply"], ["-y", "-vvv", "deploy.verify"]):
-        result = run(pyinfra, hosts, *words)
+    for verb in ("deploy.apply", "deploy.verify"):
+        result = run(pyinfra, hosts, "-y", "-vvv", verb)
 
-        assert f"{words[-1]} runs on @postgres hosts, and @local is none; name it @postgres/NAME in the inventory" in result.out
-        assert not any("SELECT" in line for line in result.lines("@local"))
-        assert "sh -c 'BEGIN" not in result.out and "sh -c 'SELECT" not in result.out
-        assert result.code == 1
+        sentence = f"{verb} runs on @postgres hosts, and @local is none; name it @postgres/NAME in the inventory"
+        assert [line for line in said(result, "@local") if not line.startswith("Ready")] == [sentence]
+        assert "sh -c" not in result.out.replace("docker run", "")
+        assert (result.code, PASSWORD in result.out) == (1, False)
     assert is_deployed(neighbour)
-    assert PASSWORD not in result.out
