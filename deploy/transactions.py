@@ -99,7 +99,7 @@ def apply(run: Run, migration: Migration) -> Commands:
         yield from send(Script(Part(migration.sql, migration.file)))
         elapsed = run.elapsed
         wait = run.wanted.settings.lock_wait
-        recorded = yield from send(Script(ledger.record(migration, ledger=run.place.name, execution_time=elapsed, lock_wait=wait)))
+        recorded = yield from send(Script(run.place.record(migration, execution_time=elapsed, lock_wait=wait)))
         if not recorded.rows:
             yield Script("ROLLBACK;\n", ledger.reset())
             raise Failed(ended_transaction(migration, "recorded"))
