@@ -22,9 +22,9 @@ pytestmark = DEBIAN
 
 ROUNDS = 20
 FILES = {
-    f"{n}_step.sql": f"CREATE TABLE t_{n} (id int PRIMARY KEY); SELECT pg_sleep(0.04); CREATE FUNCTION f() RETURNS int LANGUAGE sql "
-    f"AS 'SELECT {n}'; DROP FUNCTION f();"
-    for n in range(1, 26)
+    f"{n}_step.sql": f"CREATE TABLE t_{n} (id int PRIMARY KEY); SELECT pg_sleep(0.04);"
+    f"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT {n}'; DROP FUNCTION f();"
+    for n in range(1, 13)
 }
 
 
@@ -58,7 +58,7 @@ def test_two_deploys_the_library_and_two_clis_at_once_twenty_rounds(database: Da
     for number in range(ROUNDS):
         one = database.server.database()
         ours = [start_deploy(tmp_path / f"deploy{n}", one, "deploy.apply", migrations=str(source)) for n in range(2)]
-        time.sleep(randomly.uniform(0.5, 1.6))
+        time.sleep(randomly.uniform(0.4, 1.2))
         others: list[subprocess.Popen[str]] = []
         starts = [
             lambda one=one: start_library(one, source),
@@ -169,12 +169,12 @@ def test_after_an_sql_error_the_ledger_is_read_again_before_judging(database: Da
 
 @pytest.mark.parametrize(
     "sql",
-    ["SELEC", "COMMIT", "ROLLBACK", "-- no-transaction\nSELEC", "-- no-transaction\nCREATE INDEX CONCURRENTLY ON nowhere (a)"],
+    ["SELEC", "COMMIT", "-- no-transaction\nCREATE INDEX CONCURRENTLY ON nowhere (a)"],
 )
 def test_a_lock_is_released_on_every_path(sql: str, pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     """Looked at while the connection is still open: the inventory has a second host, which is slow."""
     source = write(tmp_path / "migrations", {"1_a.sql": sql})
-    slow = write(tmp_path / "slow", {"1_a.sql": "SELECT pg_sleep(4)"})
+    slow = write(tmp_path / "slow", {"1_a.sql": "SELECT pg_sleep(3)"})
     other = database.server.database()
     inventory = tmp_path / "inventory.py"
     hosts = [
