@@ -90,7 +90,7 @@ def write(run: Run, migration: Migration, adoption: Adoption) -> Commands:
         yield from prepare(run)
         if adoption.action == "record":
             wait = run.wanted.settings.lock_wait
-            sql = ledger.record(migration, ledger=run.place.name, execution_time=0, lock_wait=wait)
+            sql = run.place.record(migration, execution_time=0, lock_wait=wait)
         else:
             sql = templates.own(
                 "ledger/replace.sql.j2",
