@@ -43,6 +43,26 @@ def verify(*words: Any, **arguments: Any) -> None:
         operations.verify(name="Verify", **arguments)
 
 
+def revert(*words: Any, to: Any = None, allow_data_loss: Any = False, **arguments: Any) -> None:
+    """Run the down file of the newest applied migration, of all newer than version `to`, or of all: `deploy.revert to=0`."""
+    from deploy import operations, verb
+
+    verb.check("revert", words, arguments, own=["to", "allow_data_loss"])
+    chosen = verb.whole_number("revert", "to", to), verb.yes_or_no("revert", "allow_data_loss", allow_data_loss)
+    if verb.is_postgres("revert"):
+        operations.revert(name="Revert", to=chosen[0], allow_data_loss=chosen[1], **arguments)
+
+
+def adopt(*words: Any, replace_checksum: Any = False, **arguments: Any) -> None:
+    """Record our migration on hosts where its objects are already there, with proof; nothing is run."""
+    from deploy import operations, verb
+
+    verb.check("adopt", words, arguments, own=["replace_checksum"])
+    replace = verb.yes_or_no("adopt", "replace_checksum", replace_checksum)
+    if verb.is_postgres("adopt"):
+        operations.adopt(name="Adopt", replace_checksum=replace, **arguments)
+
+
 def render(*words: Any, out: str = "migrations", **arguments: Any) -> None:
     """Write the rendered migrations as files into the folder `out`: `pyinfra @local deploy.render`."""
     from deploy import operations, settings, verb

@@ -135,7 +135,7 @@ class PostgresConnector(BaseConnector):
         else:
             parts = (Part(command.get_raw_value() if isinstance(command, StringCommand) else command),)
         timeout = arguments.get("_timeout") or (script.timeout if script is not None else None)
-        answer, notices = self._run(parts, timeout)
+        answer, notices = self._run(parts, timeout, keep=script is not None and script.keep)
         if answer.error is not None and script is None:
             return self._finish(False, [*notices, *answer.error.lines()], print_output)
         return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
@@ -160,7 +160,12 @@ class PostgresConnector(BaseConnector):
         self._session.open()
         return self._session
 
-    def _run(self, parts: Any, timeout: float | None) -> tuple[Any, list[str]]:
+    @property
+    def login_pid(self) -> int | None:
+        """The process id that the connection was given at its login; a pooler in between gives one of its own invention."""
+        return self._session.login_pid if self._session is not None else None
+
+    def _run(self, parts: Any, timeout: float | None, *, keep: bool) -> tuple[Any, list[str]]:
         from deploy.errors import SqlError
         from deploy.script import Answer
         from deploy.session import explain_connect
@@ -169,7 +174,7 @@ class PostgresConnector(BaseConnector):
             session = self._open()
         except Exception as error:
             return Answer(error=SqlError(explain_connect(error, self.endpoint))), []
-        return session.run(parts, timeout)
+        return session.run(parts, timeout, keep=keep)
 
     def _finish(self, status: bool, stderr: list[str], print_output: bool, stdout: str | None = None) -> tuple[bool, CommandOutput]:
         lines = [OutputLine("stderr", line) for line in stderr]

@@ -24,7 +24,7 @@ DATA_KEYS = {
     "postgres_ssh_key": "private key for the bastion",
 }
 
-SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo"}
+SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo", "variables"}
 
 APPLICATION_NAME = "integration-health-deploy"
 
@@ -38,6 +38,9 @@ STARTUP_SETTINGS = (
 )
 """What SQLx asks for at the start of a session (sqlx-postgres/src/connection/establish.rs); encoding apart."""
 
+_URL = re.compile(r"postgres(ql)?://([^@/]*@|(?![^/]*@))[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)
+"""A URL without an `@` that libpq would take for a part of the host or the database while it was meant to end a password."""
+
 _NAME = re.compile(r"^(?P<host>\[[^\]]+\]|[^:/\[\]]+)(?::(?P<port>\d+))?(?:/(?P<dbname>.+))?$")
 
 
@@ -49,6 +52,8 @@ class Endpoint:
     host: str
     port: str
     dbname: str | None = None
+    has_options: bool = False
+    """Whether the user set libpq's `options`, which must not get lost."""
 
     @property
     def label(self) -> str:
@@ -83,6 +88,7 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         host=resolved.get("host") or resolved.get("hostaddr") or "local socket",
         port=resolved.get("port") or "5432",
         dbname=resolved.get("dbname"),
+        has_options=bool(resolved.get("options")),
     )
 
 
@@ -104,14 +110,23 @@ def _parse(name: str, conninfo: str) -> dict[str, str]:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
+    if conninfo.startswith(("postgres://", "postgresql://")) and not _URL.fullmatch(conninfo):
+        raise _unreadable(name)
     try:
-        return {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
+        parsed = {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
     except psycopg.Error:
-        # libpq's own message quotes the string, and the string may hold a password
-        raise Refused(
-            f"@postgres/{name}: postgres_conninfo is no connection string that libpq can read; "
-            "write it as `host=... dbname=...` or postgresql://..."
-        ) from None
+        raise _unreadable(name) from None
+    if not re.fullmatch("[0-9,]*", parsed.get("port", "")):
+        raise _unreadable(name)
+    return parsed
+
+
+def _unreadable(name: str) -> Refused:
+    """Without a word of the string: what libpq can't read, or takes for a host or port, may be a part of a password."""
+    return Refused(
+        f"@postgres/{name}: postgres_conninfo is no connection string that libpq can read; write it as `host=... dbname=...` "
+        "or postgresql://..., and put the password into .pgpass, PGPASSWORD or the service file"
+    )
 
 
 def _libpq_defaults(service: str | None) -> dict[str, str]:

@@ -46,7 +46,6 @@ def start(folder: str = ".local") -> dict[str, str]:
 
 def _create_database(bin_path: Path, socket: str) -> None:
     connection = ["--host", socket, "--username", "postgres"]
-    query = f"SELECT count(*) FROM pg_database WHERE datname = '{DATABASE}'"  # noqa: S608 (a constant)
-    psql = [str(bin_path / "psql"), "-X", *connection, "-Atc", query, "postgres"]
-    if subprocess.run(psql, check=True, capture_output=True, text=True).stdout.strip() == "0":
+    psql = [str(bin_path / "psql"), "-X", *connection, "-Atc", "SELECT datname FROM pg_database", "postgres"]
+    if DATABASE not in subprocess.run(psql, check=True, capture_output=True, text=True).stdout.splitlines():
         subprocess.run([str(bin_path / "createdb"), *connection, DATABASE], check=True, capture_output=True)

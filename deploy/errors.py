@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra_cli.exceptions import CliError
 
+_HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
+"""The next step for an SQLSTATE where the server names none: query_canceled."""
+
 
 class Refused(PyinfraError, CliError):  # type: ignore[misc]  # pyinfra_cli has no types
     """The whole run is refused with one sentence and exit code 1; pyinfra's CLI prints it without file and line."""
+
+
+class NoHosts(Refused):
+    """The last host failed."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class SqlError:
             shown = self.text.expandtabs(1)
             start = max(0, self.column - 60)
             lines += ["    " + shown[start : start + 100], "    " + " " * (self.column - 1 - start) + "^"]
-        extras = (("DETAIL", self.detail), ("HINT", self.hint), ("CONTEXT", self.context))
+        hint = self.hint or _HINTS.get(self.sqlstate or "")
+        extras = (("DETAIL", self.detail), ("HINT", hint), ("CONTEXT", self.context))
         for label, value in extras:
             if value:
                 lines.append(f"{label}: {' '.join(value.split())}")

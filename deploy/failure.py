@@ -12,7 +12,7 @@ from pyinfra.api import FunctionCommand
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import PyinfraError
 
-from deploy.errors import Refused
+from deploy.errors import NoHosts, Refused
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Commands = Generator[PyinfraCommand, None, None]
+
+
+class Failed(Exception):
+    """Raised anywhere below an operation body: its host fails with these lines, and no other."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
 
 
 def report(state: State, host: Host, lines: Sequence[str]) -> bool:
@@ -34,7 +42,10 @@ def now(lines: Sequence[str]) -> None:
     state = pyinfra.state
     host = state.inventory.get_host(pyinfra.host.name)
     report(state, host, lines)
-    state.fail_hosts({host})
+    try:
+        state.fail_hosts({host})
+    except PyinfraError as error:  # pyinfra's CLI would print file and line of this module
+        raise NoHosts(str(error)) from None
 
 
 def fail(lines: Sequence[str]) -> Commands:
@@ -52,8 +63,12 @@ def alone(body: Callable[P, Commands]) -> Callable[P, Commands]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> Commands:
         try:
             yield from body(*args, **kwargs)
+        except NoHosts:
+            raise
         except Refused as refused:
             yield from fail([str(refused)])
+        except Failed as failed:
+            yield from fail(failed.lines)
         except PyinfraError:
             raise  # pyinfra's own: no host is left
         except Exception as error:

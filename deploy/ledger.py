@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deploy import templates
 from deploy.migrations import Migration, Source
+from deploy.script import Answer
 
 TABLE = "_sqlx_migrations"
+
+LOCK_FACTOR = 0x3D32AD9E
 
 
 def lock_key(database: str) -> int:
     """SQLx's advisory lock key for a database (`generate_lock_id` in sqlx-postgres/src/migrate.rs)."""
-    return 0x3D32AD9E * zlib.crc32(database.encode())
+    return LOCK_FACTOR * zlib.crc32(database.encode())
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A source against a ledger. `problem` is the first reason not to run anything, in SQLx's words and order."""
+    """A source against a ledger. `problem` is the first reason not to run anything, in SQLx's words and order.
+
+    `dirty` and `modified` are the version or the migration that the problem is about.
+    """
 
     pending: tuple[Migration, ...] = ()
     applied: tuple[int, ...] = ()
     foreign: tuple[int, ...] = ()
     reformatted: tuple[Migration, ...] = ()
     problem: str | None = None
+    dirty: int | None = None
+    modified: Migration | None = None
 
 
-def compare(source: Source, rows: Sequence[Row], *, ignore_missing: bool, contract_holds: bool) -> Comparison:
-    """What of `source` is pending.
+def compare(
+    source: Source, rows: Sequence[Row], *, ignore_missing: bool, contract_holds: bool, repairable: Collection[int] = ()
+) -> Comparison:
+    """What of `source` is pending. Dirty rows of the versions `repairable` count as pending.
 
     `foreign` are versions of the ledger that the source does not have. With `contract_holds`, a row with another checksum
     is the work of another formatting of the same file (`reformatted`, applied); otherwise it is a problem.
@@ -48,52 +59,98 @@ def compare(source: Source, rows: Sequence[Row], *, ignore_missing: bool, contra
     known = {migration.version for migration in source.migrations} | set(source.down)
     foreign = tuple(row.version for row in rows if row.version not in known)
     modified = [m for m in source.migrations if m.version in recorded and recorded[m.version].checksum != m.checksum.hex()]
-    dirty = next((row.version for row in rows if not row.success), None)
-    problem = None
+    dirty = next((row.version for row in rows if not row.success and row.version not in repairable), None)
+    problem, blamed = None, None
     if dirty is not None:
-        problem = f"migration {dirty} is partially applied; fix and remove row from `{TABLE}` table; then run deploy.apply again"
+        problem = dirty_problem(dirty)
     elif foreign and not ignore_missing:
         problem = (
             f"migration {foreign[0]} was previously applied but is missing in the resolved migrations of {source.path}; "
             "add its file there, or set ignore_missing=true when it belongs to another source"
         )
     elif modified and not contract_holds:
-        first = modified[0]
+        first = blamed = modified[0]
         problem = (
             f"migration {first.version} was previously applied but has been modified: the ledger has checksum "
             f"{recorded[first.version].checksum[:16]}…, {first.file} has {first.checksum.hex()[:16]}…; restore the file that was "
             "applied, or repair what deploy.verify reports"
         )
     return Comparison(
-        pending=() if problem else tuple(m for m in source.migrations if m.version not in recorded),
+        pending=() if problem else tuple(m for m in source.migrations if m.version not in recorded or m.version in repairable),
         applied=tuple(row.version for row in rows if row.version in known),
         foreign=foreign,
         reformatted=tuple(modified) if contract_holds else (),
         problem=problem,
+        dirty=dirty,
+        modified=blamed,
     )
 
 
-def begin(migration: Migration, *, settings: str, key: int, owner: str | None, ledger: str, ledger_exists: bool) -> str:
-    """Opens the transaction of one migration and tries the lock; `settings` are SET LOCAL statements, `ledger` is quoted."""
-    return templates.own(
-        "ledger/begin.sql.j2",
-        settings=settings,
-        key=key,
-        key_high=key >> 32,
-        key_low=key & 0xFFFFFFFF,
-        owner=owner,
-        version=migration.version,
-        ledger=ledger,
-        ledger_exists=ledger_exists,
-    )
+@dataclass(frozen=True)
+class Place:
+    """Where and how a ledger is used: its quoted name, the SET LOCAL statements of each transaction, the role, the lock key."""
+
+    name: str
+    settings: str
+    owner: str | None
+    key: int
+
+    def _variables(self, version: int, ledger_exists: bool) -> dict[str, Any]:
+        high, low = self.key >> 32, self.key & 0xFFFFFFFF
+        key = {"key": self.key, "key_high": high, "key_low": low}
+        return {**key, "settings": self.settings, "version": version, "ledger": self.name, "ledger_exists": ledger_exists}
+
+    def begin(self, version: int, *, ledger_exists: bool, session_pid: int | None = None) -> str:
+        """Opens the transaction of one migration, tries the lock and reads the ledger's state.
+
+        With `session_pid` the lock outlives the transaction; it is only taken in the session that has this process id.
+        """
+        variables = self._variables(version, ledger_exists)
+        return templates.own("ledger/begin.sql.j2", **variables, owner=self.owner, session_pid=session_pid)
+
+    def reread(self, version: int, *, ledger_exists: bool) -> str:
+        """Resets the session, then reads the state without lock."""
+        return templates.own("ledger/reread.sql.j2", **self._variables(version, ledger_exists), reset=reset())
 
 
-def create(ledger: str) -> str:
-    return templates.own("ledger/create.sql.j2", ledger=ledger)
+@dataclass(frozen=True)
+class State:
+    """What `Place.begin` and `reread` read of one version: its row, if any, and what else may be in the way."""
+
+    in_recovery: bool
+    ledger_exists: bool
+    success: bool | None
+    checksum: str | None
+    dirty: int | None
+    waiters: int
+    holder: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, answer: Answer) -> State:
+        row = next(row for row in answer.rows if "ledger_exists" in row)
+        recorded = row["recorded"] or {}
+        return cls(
+            in_recovery=row["in_recovery"],
+            ledger_exists=row["ledger_exists"],
+            success=recorded.get("success"),
+            checksum=recorded.get("checksum"),
+            dirty=row["dirty"],
+            waiters=row["waiters"],
+            holder=row["holder"] or {},
+        )
 
 
-def record(migration: Migration, *, ledger: str, execution_time: int) -> str:
-    """The ledger row of an applied migration; `execution_time` in nanoseconds."""
+def reset() -> str:
+    """Gives the session back as it was after login."""
+    return templates.own("session/reset.sql.j2")
+
+
+def create(ledger: str, *, schemas: Sequence[str] = (), create_table: bool = True) -> str:
+    return templates.own("ledger/create.sql.j2", ledger=ledger, schemas=schemas, create_table=create_table)
+
+
+def record(migration: Migration, *, ledger: str, execution_time: int, lock_wait: int) -> str:
+    """The ledger row of an applied migration; `execution_time` in nanoseconds, `lock_wait` in milliseconds."""
     return templates.own(
         "ledger/record.sql.j2",
         ledger=ledger,
@@ -101,4 +158,9 @@ def record(migration: Migration, *, ledger: str, execution_time: int) -> str:
         description=migration.description,
         checksum=migration.checksum.hex(),
         execution_time=execution_time,
+        lock_wait=lock_wait,
     )
+
+
+def dirty_problem(version: int) -> str:
+    return f"migration {version} is partially applied; fix and remove row from `{TABLE}` table; then run deploy.apply again"

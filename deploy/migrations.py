@@ -7,15 +7,17 @@ while it runs, are refused here.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from deploy import templates
+from deploy import sqlx_toml, templates
 from deploy.errors import Refused
+from deploy.sqlx_toml import SqlxToml
 
 Kind = Literal["simple", "up", "down"]
 
@@ -24,7 +26,11 @@ _ORDER: Mapping[Kind, int] = {"simple": 0, "up": 1, "down": 2}
 
 @dataclass(frozen=True)
 class Migration:
-    """One SQL file. `checksum` is the SHA-384 of its exact bytes (48 bytes); `file` is its name without `.j2`."""
+    """One SQL file.
+
+    `checksum` is the SHA-384 of its bytes (48 bytes), but for the ignored characters of sqlx.toml; `file` is its name without
+    `.j2`; `template` is the SHA-256 of the file before it was rendered, hexadecimal; `rendered` tells whether it was.
+    """
 
     version: int
     description: str
@@ -32,6 +38,8 @@ class Migration:
     file: str
     sql: str
     checksum: bytes
+    template: str = ""
+    rendered: bool = False
 
     @property
     def transactional(self) -> bool:
@@ -49,6 +57,7 @@ class Source:
     path: Path
     migrations: tuple[Migration, ...]
     down: Mapping[int, Migration]
+    sqlx: SqlxToml
 
     def get(self, version: int) -> Migration | None:
         return next((migration for migration in self.migrations if migration.version == version), None)
@@ -71,11 +80,20 @@ def parse_name(name: str) -> tuple[int, str, Kind] | None:
     return int(head), tail.replace("_", " "), kind
 
 
+def load(path: Path, variables: Mapping[str, Any] | None = None) -> Source:
+    """Read, render with `variables` and check the folder `path`, once a run. Raises Refused, naming the file."""
+    try:
+        key = json.dumps(variables or {}, sort_keys=True)
+    except (TypeError, ValueError):
+        raise Refused("data key 'variables': holds what JSON has no word for; use texts, numbers, lists and mappings") from None
+    return _load(path, key)
+
+
 @cache
-def load(path: Path) -> Source:
-    """Read, render and check the folder `path`, once a run. Raises Refused, naming the file."""
+def _load(path: Path, variables: str) -> Source:
     if not path.is_dir():
         raise Refused(f"{path}: no such folder of migrations; set `migrations` to one that exists")
+    sqlx = sqlx_toml.load(path.parent)
     found: dict[tuple[int, bool], Migration] = {}
     for entry in sorted(path.iterdir()):
         if entry.is_symlink() and not entry.exists():
@@ -91,8 +109,14 @@ def load(path: Path) -> Source:
             ) from None
         if parsed is None:
             continue
+        if re.search("[\0-\x1f\x7f\ud800-\udfff]", file):
+            raise Refused(f"{str(entry)!r}: a file name with control characters or invalid UTF-8; rename the file")
         version, description, kind = parsed
-        migration = _read(entry, file, version, description, kind)
+        content, raw = _content(entry, json.loads(variables))
+        sql = _text(entry, content)
+        hashed = sql.translate(dict.fromkeys(map(ord, sqlx.ignored_chars))).encode()
+        checksum, template = hashlib.sha384(hashed).digest(), hashlib.sha256(raw).hexdigest()
+        migration = Migration(version, description, kind, file, sql, checksum, template, rendered=file != entry.name)
         other = found.setdefault((version, kind == "down"), migration)
         if other is not migration:
             raise Refused(f"{entry}: version {version} is also that of {other.file}; give one of them another version")
@@ -103,17 +127,27 @@ def load(path: Path) -> Source:
         path=path,
         migrations=tuple(sorted(ups, key=lambda migration: (migration.version, _ORDER[migration.kind]))),
         down={version: migration for (version, is_down), migration in found.items() if is_down},
+        sqlx=sqlx,
     )
 
 
-def _read(entry: Path, file: str, version: int, description: str, kind: Kind) -> Migration:
-    if entry.suffix == ".j2":
-        content = templates.render(entry.parent, entry.name).encode()
-    else:
-        try:
-            content = entry.read_bytes()
-        except OSError as error:
-            raise Refused(f"{entry}: {error.strerror}") from None
+def _content(entry: Path, variables: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """What Postgres gets of a file, and the file itself."""
+    raw = _bytes(entry)
+    if entry.suffix != ".j2":
+        return raw, raw
+    return templates.render(entry.parent, entry.name, **variables).encode(), raw
+
+
+@cache
+def _bytes(entry: Path) -> bytes:
+    try:
+        return entry.read_bytes()
+    except OSError as error:
+        raise Refused(f"{entry}: {error.strerror}") from None
+
+
+def _text(entry: Path, content: bytes) -> str:
     try:
         sql = content.decode()
     except UnicodeDecodeError as error:
@@ -123,7 +157,7 @@ def _read(entry: Path, file: str, version: int, description: str, kind: Kind) ->
     if "\0" in sql:
         line = sql.count("\n", 0, sql.index("\0")) + 1
         raise Refused(f"{entry}:{line}: holds a NUL character, at which libpq would cut the file; remove it")
-    return Migration(version, description, kind, file, sql, hashlib.sha384(content).digest())
+    return sql
 
 
 def packaged() -> Source:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from deploy.checks import Violation
 from deploy.errors import SqlError
+from deploy.indexes import InvalidIndex
 from deploy.ledger import Row
 from deploy.script import Answer
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the server said of itself, of the acting role (`owner`) and of the ledger; None names what is not there."""
+    """What the server said of itself, of the acting role (`owner`) and of the ledger; None names what is not there.
+
+    `ledger_misfit` says why the relation of that name is not SQLx's ledger.
+    """
 
     server_version: str
     in_recovery: bool
@@ -27,17 +33,36 @@ class Observation:
     ledger_schema: str | None
     ledger_name: str | None
     ledger_owner: str | None
+    ledger_misfit: str | None
     ledger_readable: bool
     ledger_writable: bool
     ledgers: tuple[str, ...]
+    missing_schemas: tuple[str, ...]
+    invalid_indexes: tuple[InvalidIndex, ...]
+    history_exists: bool
+    history: Mapping[int, Mapping[str, Any]]
+    """The newest row of `_deploy_history` of each version."""
+    holder: Mapping[str, Any] | None
+    """Who holds the lock of migrators: pid, application and since; None when nobody does."""
+    pooled: bool
+    """Whether a pooler is in between: the session is not the one that was logged into."""
     rows: tuple[Row, ...]
     violations: tuple[Violation, ...]
     check_error: SqlError | None = None
 
 
-def observe(answer: Answer, check_error: SqlError | None = None) -> Observation:
-    """The observation in an answer without error."""
-    status = next(row for row in answer.rows if "server_version" in row)
+def observe(answer: Answer, check_error: SqlError | None = None, login_pid: int | None = None) -> Observation:
+    """The observation in an answer without error; `login_pid` is the process id that the login was answered with."""
+    status = dict(next(row for row in answer.rows if "server_version" in row))
     found = tuple(Violation(**row) for row in answer.rows if "check" in row)
-    rows = tuple(Row(**row) for row in status["rows"] or ())
-    return Observation(**{**status, "rows": rows, "ledgers": tuple(status["ledgers"])}, violations=found, check_error=check_error)
+    pid = status.pop("backend_pid")
+    values: dict[str, Any] = {
+        **status,
+        "rows": tuple(Row(**row) for row in status["rows"] or ()),
+        "ledgers": tuple(status["ledgers"]),
+        "missing_schemas": tuple(status["missing_schemas"]),
+        "invalid_indexes": tuple(InvalidIndex(**one) for one in status["invalid_indexes"]),
+        "history": {row["version"]: row for row in status["history"] or ()},
+        "pooled": login_pid is not None and login_pid != pid,
+    }
+    return Observation(**values, violations=found, check_error=check_error)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import failure, plan, target, transactions
+from deploy import adopting, failure, no_transaction, plan, reverting, target, transactions
 from deploy.errors import SqlError
 from deploy.facts import Database
 from deploy.failure import Commands
+from deploy.migrations import Migration
 from deploy.observation import Observation, observe
-from deploy.plan import Plan
 from deploy.target import Target
+from deploy.transactions import Run
 
 
 @operation()
@@ -38,8 +42,67 @@ def migrate(**arguments: Any) -> Commands:
     if not planned.pending:
         host.noop(f"{len(wanted.source.migrations)} migration(s) at target")
         return
-    _announce(planned)
-    yield from transactions.apply(wanted, planned, seen)
+    _show([(f"pending: {migration}", migration) for migration in planned.pending])
+    run = Run.of(wanted, planned, seen)
+    for migration in planned.pending:
+        if migration.transactional:
+            yield from transactions.apply(run, migration)
+        else:
+            yield from no_transaction.apply(run, migration)
+
+
+@operation()
+@failure.alone
+def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: Any) -> Commands:
+    """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
+    wanted = target.resolve(host.name, host.data.dict(), **arguments)
+    seen = _read(wanted, arguments)
+    if isinstance(seen, SqlError):
+        yield from failure.fail(seen.lines())
+        return
+    planned = plan.make(wanted, seen)
+    if seen.in_recovery:
+        host.noop("standby: nothing was reverted")
+        return
+    reversal = reverting.plan(wanted.source, seen.rows, to, allow_data_loss=allow_data_loss)
+    files = [down for _, down in reversal.steps]
+    problem = plan.unreadable(wanted, seen) or planned.compared.problem or reversal.problem
+    problem = problem or (plan.unwritable(wanted, seen, files) if files else None)
+    if problem is not None:
+        yield from failure.fail([problem])
+        return
+    if not reversal.steps:
+        host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
+        return
+    _show([(f"to revert: {up}", down) for up, down in reversal.steps])
+    run = Run.of(wanted, planned, seen)
+    for up, down in reversal.steps:
+        yield from reverting.revert(run, up, down, allow_data_loss=allow_data_loss)
+
+
+@operation()
+@failure.alone
+def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
+    """Record our own migration where its objects are already there and the contract holds."""
+    wanted = target.resolve(host.name, host.data.dict(), **arguments)
+    seen = _read(wanted, arguments)
+    if isinstance(seen, SqlError):
+        yield from failure.fail(seen.lines())
+        return
+    planned = plan.make(wanted, seen)
+    adoption = adopting.plan(wanted, seen, planned, replace_checksum=replace_checksum)
+    for note in (*(() if planned.pending else planned.notes), *adoption.notes):
+        host.log(note)
+    if adoption.problem:
+        yield from failure.fail(adoption.problem)
+        return
+    migration = wanted.source.migrations[-1]
+    if adoption.action is None:
+        host.noop(f"{migration}: nothing to write")
+        return
+    if not state.is_executing and adoption.action == "record":
+        host.log(f"to record without running it: {migration}; contract holds")
+    yield from adopting.write(Run.of(wanted, planned, seen), migration, adoption)
 
 
 @operation()
@@ -98,27 +161,34 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation | SqlError:
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
-    answer = host.get_fact(Database, arguments=arguments)
+    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
+    while True:
+        answer = host.get_fact(Database, arguments=arguments)
+        if answer.error is None or answer.error.sqlstate not in transactions.BUSY or time.monotonic() > deadline:
+            break
+        time.sleep(transactions.POLL)
     check_error = None
     if answer.error is not None and answer.error.name is not None:
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
         check_error = answer.error
         answer = host.get_fact(Database, with_checks=False, arguments=arguments)
     if answer.error is not None:
-        return answer.error
-    seen = observe(answer, check_error)
+        return (
+            replace(answer.error, hint=transactions.tried(wanted)) if answer.error.sqlstate in transactions.BUSY else answer.error
+        )
+    seen = observe(answer, check_error, getattr(host.connector, "login_pid", None))
     host.connector_data["observation"] = (wanted, seen)
     return seen
 
 
-def _announce(planned: Plan) -> None:
-    """While planning: what is pending; with --diff or -vv its SQL too (with -y, when it is about to run)."""
+def _show(files: Sequence[tuple[str, Migration]]) -> None:
+    """While planning: what will run; with --diff or -vv its SQL too (with -y, when it is about to run)."""
     planning = not state.is_executing
     if planning:
-        for migration in planned.pending:
-            host.log(f"pending: {migration}")
+        for line, _ in files:
+            host.log(line)
     if (state.config.DIFF and (planning or not state.should_check_for_changes())) or (planning and state.print_input):
-        for migration in planned.pending:
+        for _, migration in files:
             host.log(f"{migration.file}:")
             for line in migration.sql.splitlines():
                 host.log(f"  {line}")

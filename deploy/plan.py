@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy import ledger, templates
+from deploy import audit, indexes, ledger, templates
+from deploy.ledger import Comparison
 from deploy.migrations import Migration
 from deploy.observation import Observation
 from deploy.target import Target, qualified
@@ -12,14 +14,21 @@ from deploy.target import Target, qualified
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do to a host. `problem` is one sentence; with it nothing is done. `ledger` is quoted."""
+    """What a run will do to a host. `problem` is one sentence; with it nothing is done. `ledger` and `history` are quoted.
+
+    `create_schemas` are those of sqlx.toml that are not there; `history` is None unless an audit trail is wanted.
+    """
 
     pending: tuple[Migration, ...]
     notes: tuple[str, ...]
     problem: str | None
     ledger: str
     creates_ledger: bool
+    create_schemas: tuple[str, ...]
+    history: str | None
+    creates_history: bool
     standby: bool
+    compared: Comparison
 
 
 def make(target: Target, seen: Observation) -> Plan:
@@ -28,24 +37,83 @@ def make(target: Target, seen: Observation) -> Plan:
         target.source,
         seen.rows,
         ignore_missing=target.settings.ignore_missing,
-        contract_holds=target.holds_contract and not seen.violations and seen.check_error is None,
+        contract_holds=contract_holds(target, seen),
+        repairable=_repairable(target, seen),
     )
     exists = seen.ledger_name is not None
-    name = qualified(seen.ledger_schema, seen.ledger_name) if seen.ledger_name else qualified(seen.schema, ledger.TABLE)
-    problem = None if seen.in_recovery else _unreadable(target, seen) or compared.problem
+    name = ledger_name(target, seen)
+    problem = None if seen.in_recovery else unreadable(target, seen) or compared.problem
+    if problem is not None and problem == compared.problem:
+        problem += _explained(target, seen, compared)
     if problem is None and compared.pending and not seen.in_recovery:
-        problem = _unwritable(target, seen, compared.pending)
+        problem = unwritable(target, seen, compared.pending) or _obstructed(target, seen, compared.pending)
     return Plan(
         pending=() if problem or seen.in_recovery else compared.pending,
-        notes=_notes(seen, compared, name, exists),
+        notes=_notes(seen, compared, name, exists, problem),
         problem=problem,
         ledger=name,
         creates_ledger=not exists,
+        create_schemas=seen.missing_schemas,
+        history=_beside(target, seen, audit.TABLE) if target.settings.audit else None,
+        creates_history=not seen.history_exists,
         standby=seen.in_recovery,
+        compared=compared,
     )
 
 
-def _unreadable(target: Target, seen: Observation) -> str | None:
+def contract_holds(target: Target, seen: Observation) -> bool:
+    """Whether the host is proved to be as our own source makes it."""
+    return target.holds_contract and not seen.violations and seen.check_error is None
+
+
+def ledger_name(target: Target, seen: Observation) -> str:
+    """The ledger that is used, or will be made; quoted."""
+    if seen.ledger_name is not None:
+        return qualified(seen.ledger_schema, seen.ledger_name)
+    return _beside(target, seen, target.source.sqlx.ledger_table)
+
+
+def _beside(target: Target, seen: Observation, table: str) -> str:
+    """A table in the schema of the ledger; as the search_path will have it while schemas are still to be made."""
+    schema = seen.ledger_schema or target.ledger_schema
+    return qualified(schema or (None if seen.missing_schemas else seen.schema), table)
+
+
+def _repairable(target: Target, seen: Observation) -> set[int]:
+    """Versions with the marker of a `-- no-transaction` file that need not stop a run.
+
+    Someone holds the lock and is at work, which the run will wait for; or the file failed, and its INVALID index shows how.
+    """
+    if seen.holder is not None:
+        return {migration.version for migration in _half_done(target, seen)}
+    if not target.settings.repair_invalid_indexes:
+        return set()
+    return {m.version for m in _half_done(target, seen) if indexes.of_file(m.sql, seen.invalid_indexes)}
+
+
+def _half_done(target: Target, seen: Observation) -> list[Migration]:
+    marked = {row.version: row.checksum for row in seen.rows if not row.success}
+    return [m for m in target.source.migrations if not m.transactional and marked.get(m.version) == m.checksum.hex()]
+
+
+def _explained(target: Target, seen: Observation, compared: Comparison) -> str:
+    """What more is known about the problem of a comparison."""
+    half_done = next((m for m in _half_done(target, seen) if m.version == compared.dirty), None)
+    if half_done is not None:
+        left = indexes.of_file(half_done.sql, seen.invalid_indexes)
+        return "".join(f"; it left INVALID index {one.index}: {indexes.next_step([one], half_done.version)}" for one in left)
+    modified = compared.modified
+    if modified is None or not modified.rendered or (target.settings.packaged and not target.settings.audit):
+        return ""
+    variables = audit.public(target.settings.variables, target.settings.secret_variables)
+    recorded = next(row.checksum for row in seen.rows if row.version == modified.version)
+    return "; " + audit.explain(modified, recorded, seen.history.get(modified.version), variables)
+
+
+def unreadable(target: Target, seen: Observation) -> str | None:
+    """Why the ledger can't be looked at, or None."""
+    if seen.missing_schemas and (seen.schema is None or seen.schema in seen.missing_schemas):
+        return None  # sqlx.toml has it created
     if seen.schema is None or not seen.schema_exists:
         wanted = target.settings.schema
         if wanted is None:
@@ -54,30 +122,72 @@ def _unreadable(target: Target, seen: Observation) -> str | None:
             f"schema {_q(wanted)} does not exist in database {_q(seen.database)}; "
             f"run CREATE SCHEMA {templates.ident(wanted)} there, or set `schema` to one that exists"
         )
-    if not seen.schema_usable:
-        return _grant(seen, "use", "USAGE")
-    if seen.ledger_name is not None and not seen.ledger_readable:
-        return _foreign_ledger(seen, "read")
-    return None
-
-
-def _unwritable(target: Target, seen: Observation, pending: tuple[Migration, ...]) -> str | None:
     owner = target.settings.owner
     if owner is not None and seen.owner is None:
         return f"role {_q(owner)}, the data key `owner`, does not exist; run CREATE ROLE {templates.ident(owner)}, or set `owner`"
-    if owner is not None and not seen.owner_assumable:
+    if not seen.schema_usable:
+        return _grant(seen, "use", "USAGE")
+    if seen.ledger_misfit is not None:
         return (
-            f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
-            f"run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}, or set `owner`"
+            f"{seen.ledger_schema}.{seen.ledger_name} is not SQLx's ledger: {seen.ledger_misfit}; "
+            "rename it, or set `schema` to the one that holds the ledger"
         )
+    if seen.ledger_name is not None and not seen.ledger_readable:
+        return _unassumable(target, seen) or _foreign_ledger(seen, "read")
+    return None
+
+
+def _unassumable(target: Target, seen: Observation) -> str | None:
+    owner = target.settings.owner
+    if owner is None or seen.owner_assumable:
+        return None
+    return (
+        f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
+        f"run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}, or set `owner`"
+    )
+
+
+def unwritable(target: Target, seen: Observation, pending: Sequence[Migration]) -> str | None:
+    """Why these files can't run, or None."""
+    if problem := _unassumable(target, seen):
+        return problem
     if seen.ledger_name is not None and not seen.ledger_writable:
         return _foreign_ledger(seen, "write")
-    if not seen.schema_creatable:
+    if seen.schema_exists and not seen.schema_creatable:
         return _grant(seen, "create in", "CREATE")
     for migration in pending:
-        if not migration.transactional:
-            return f"{migration.file}: `-- no-transaction` files are not supported yet; run it with sqlx"
+        if migration.transactional:
+            continue
+        if seen.pooled:
+            return pooled_problem(migration)
+        left = indexes.of_file(migration.sql, seen.invalid_indexes)
+        if left and not target.settings.repair_invalid_indexes:
+            return f"{migration.file}: INVALID index {left[0].index} is in the way: {indexes.next_step(left[:1], None)}"
     return None
+
+
+def _obstructed(target: Target, seen: Observation, pending: tuple[Migration, ...]) -> str | None:
+    """Before the first migration of our own source: a table is there already, and is something else.
+
+    IF NOT EXISTS would step over it, and the ledger would record what is not there.
+    """
+    if not target.holds_contract or len(pending) < len(target.source.migrations):
+        return None
+    wrong = [v for v in seen.violations if v.check == "columns" or (v.check == "tables" and v.actual != "missing")]
+    if not wrong:
+        return None
+    more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return (
+        f"a table of the migration is there already and differs from the contract: {wrong[0]}{more}; "
+        "run deploy.verify to see all, then repair or rename the table"
+    )
+
+
+def pooled_problem(migration: Migration) -> str:
+    return (
+        f"{migration.file}: a `-- no-transaction` file needs a session of its own, and this connection goes through a pooler; "
+        "nothing was run, point the host at the server itself"
+    )
 
 
 def _grant(seen: Observation, verb: str, privilege: str) -> str:
@@ -96,12 +206,14 @@ def _foreign_ledger(seen: Observation, verb: str) -> str:
     )
 
 
-def _notes(seen: Observation, compared: ledger.Comparison, name: str, exists: bool) -> tuple[str, ...]:
+def _notes(seen: Observation, compared: Comparison, name: str, exists: bool, problem: str | None) -> tuple[str, ...]:
+    if problem is not None:
+        return ()
     notes = []
     if seen.in_recovery:
         notes.append("standby: verified only")
     notes += [f"{migration}: recorded by another formatting of this file; contract holds" for migration in compared.reformatted]
-    if compared.foreign:
+    if compared.foreign and compared.problem is None:
         notes.append(f"{len(compared.foreign)} migration(s) in the ledger belong to another source; left alone")
     if len(seen.ledgers) > 1:
         notes.append(f"this database holds {len(seen.ledgers)} ledgers, in schemas {', '.join(seen.ledgers)}; {name} is used")

@@ -60,11 +60,13 @@ class Script(StringCommand):
 
     The connector reports an SQL error in the answer instead of failing the command, so that the caller can judge it:
     `yield script`, then look at `script.answer`. `timeout` bounds the wait for the answer, in seconds (None: no bound).
+    With `keep` the connection is not given up after it, although it is outside a transaction: it holds a lock or settings.
     """
 
-    def __init__(self, *parts: Part | str, timeout: float | None = None) -> None:
+    def __init__(self, *parts: Part | str, timeout: float | None = None, keep: bool = False) -> None:
         self.parts = tuple(Part(part) if isinstance(part, str) else part for part in parts)
         self.timeout = timeout
+        self.keep = keep
         self.answer = Answer(error=SqlError("not run yet"))
         super().__init__("".join(part.sql for part in self.parts))
 

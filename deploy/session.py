@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -76,6 +77,7 @@ class Session:
         self._statement_timeout = statement_timeout
         self._connection: _Connection | None = None
         self._notices: list[str] = []
+        self.login_pid: int | None = None
 
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
@@ -89,6 +91,7 @@ class Session:
         except BaseException:
             self._slots.give_back(self)
             raise
+        self.login_pid = self._connection.info.backend_pid
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
     def _wait_for_connection(self) -> _Connection:
@@ -105,7 +108,14 @@ class Session:
             time.sleep(_FULL_POLL)
 
     def _connect(self) -> _Connection:
-        return _Connection.connect(make_conninfo(**self.endpoint.parameters), autocommit=True)
+        parameters = self.endpoint.parameters
+        try:
+            return _Connection.connect(make_conninfo(**parameters), autocommit=True)
+        except psycopg.OperationalError as error:
+            # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
+            if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
+                raise
+        return _Connection.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -128,10 +138,11 @@ class Session:
         if connection is not None:
             connection.close()
 
-    def run(self, parts: Sequence[Part], timeout: float | None) -> tuple[Answer, list[str]]:
+    def run(self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False) -> tuple[Answer, list[str]]:
         """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
 
-        `timeout` in seconds: after it the command is cancelled and the connection closed.
+        `timeout` in seconds: after it the command is cancelled and the connection closed. With `keep` the connection is not
+        given up afterwards, also outside a transaction.
         """
         connection = self._connection
         assert connection is not None
@@ -146,13 +157,13 @@ class Session:
             lost = f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"
             answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
         except psycopg.Error as error:
-            answer = Answer(error=_sql_error(error, parts, self.endpoint))
+            answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         finally:
             connection.deadline = None
         if connection.closed:
             self.close()
-        elif connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        elif connection.info.transaction_status == pq.TransactionStatus.IDLE and not keep:
             self.park()
         return answer, self._notices
 
@@ -219,18 +230,28 @@ def _value(raw: bytes | None, oid: int) -> Any:
     return json.loads(text) if oid in _JSON else text
 
 
-def _sql_error(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
+def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
+    reason = " ".join(str(error).split())
+    if error.diag.sqlstate is not None:
+        reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
+    return SqlError(
+        f"connection to {endpoint.label} lost: {reason}; what was committed is in the ledger, run the command again", **_file(parts)
+    )
+
+
+def _file(parts: Sequence[Part]) -> dict[str, Any]:
+    named = [part.name for part in parts if part.name is not None]
+    return {"name": named[0]} if len(named) == 1 else {}
+
+
+def _sql_error(error: psycopg.Error, parts: Sequence[Part]) -> SqlError:
     diag = error.diag
     if diag.sqlstate is None:
-        lost = " ".join(str(error).split())
-        return SqlError(f"connection to {endpoint.label} lost: {lost}; what was committed is in the ledger, run the command again")
-    place: dict[str, Any] = {}
+        return SqlError(" ".join(str(error).split()), **_file(parts))
+    place = _file(parts)
     if diag.statement_position:
         name, line, column, text = locate(parts, int(diag.statement_position))
         place = {"name": name, "line": line, "column": column, "text": text}
-    else:
-        named = [part.name for part in parts if part.name is not None]
-        place = {"name": named[0]} if len(named) == 1 else {}
     return SqlError(
         message=f"{diag.severity}: {diag.message_primary}",
         sqlstate=diag.sqlstate,
@@ -254,15 +275,18 @@ _NEXT_STEPS = (
     ("definition of service", "add the section to pg_service.conf, or set PGSERVICEFILE to the file that has it"),
     ("service file", "set PGSERVICEFILE to a file that exists"),
     ("does not exist", "check the name, or create it"),
+    ("No such file or directory", "check the folder of the socket and that the server runs"),
+    ("pg_hba.conf", "admit this user, database and address in the server's pg_hba.conf, or change postgres_sslmode"),
+    ("too many", "lower max_connections_per_server, or try again later"),
+    ("ssl", "check postgres_sslmode and postgres_sslrootcert"),
+    ("SSL", "check postgres_sslmode and postgres_sslrootcert"),
+    ("certificate", "check postgres_sslmode and postgres_sslrootcert"),
     ("timeout", "check the address, the firewall and that the server runs"),
 )
 
 
 def explain_connect(error: Exception, endpoint: Endpoint) -> str:
     """One sentence for a failed attempt to connect: where, the reason in libpq's or the server's words, what next."""
-    reason = " ".join(str(error).split()).removeprefix("connection failed: ")
-    for secret in (endpoint.parameters.get("password"), endpoint.parameters.get("sslpassword")):
-        if secret:
-            reason = reason.replace(secret, "********")
+    reason = re.sub(r"^connection (failed|is bad): | Is the server running .*\?$", "", " ".join(str(error).split()))
     step = next((step for words, step in _NEXT_STEPS if words in reason), "run psql with the same parameters to try it by hand")
     return f"can't connect to {endpoint.label}: {reason}; {step}"

@@ -30,15 +30,17 @@ def milliseconds(value: object) -> int:
 
 
 def identifier(value: object) -> str:
-    """A name that Postgres takes as it is: 1 to 63 bytes of UTF-8, no NUL. Longer names would be cut silently."""
+    """A name that Postgres takes as it is, on one line: 1 to 63 bytes of UTF-8. Longer names would be cut silently."""
     if not isinstance(value, str):
         raise ValueError("expected text")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
         raise ValueError("expected valid Unicode") from None
-    if not 1 <= size <= 63 or "\0" in value:
-        raise ValueError(f"expected a name of 1 to 63 bytes without NUL, got {size}")
+    if not 1 <= size <= 63:
+        raise ValueError(f"expected a name of 1 to 63 bytes, got {size}")
+    if any(character < " " or character == "\x7f" for character in value):
+        raise ValueError("expected a name without control characters")
     return value
 
 
@@ -52,8 +54,8 @@ class Settings:
     """The data of one host. Times are in milliseconds. DESIGN of the keys: README, `inventories/group_data/all.py`."""
 
     schema: Identifier | None = "public"
-    migrations: str | None = None
-    checks: str | None = None
+    migrations: Annotated[str, Field(min_length=1)] | None = None
+    checks: Annotated[str, Field(min_length=1)] | None = None
     owner: Identifier | None = None
     ignore_missing: bool = True
     lock_timeout: Duration = 2_000
@@ -67,6 +69,9 @@ class Settings:
     max_connections_per_server: Annotated[int, Field(ge=1)] = 8
     replay_wait: Duration = 30_000
     audit: bool = False
+    variables: dict[str, Any] | None = None
+    secret_variables: list[str] | None = None
+    repair_invalid_indexes: bool = False
     shadow_conninfo: str | None = None
     postgres_conninfo: str | None = None
     postgres_service: str | None = None
@@ -115,7 +120,13 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0])
         shown = "that value" if key in SECRET_KEYS else repr(first["input"])
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+        reason = (
+            first["msg"]
+            .removeprefix("Value error, ")
+            .replace("Input should be", "expected")
+            .replace("String should have", "expected")
+            .partition(", unable")[0]
+        )
         raise Refused(f"{host}: data key {key!r}: {shown} is not usable: {reason}") from None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import checks, ledger, migrations, settings, templates
+from deploy import audit, checks, ledger, migrations, settings, templates
 from deploy.migrations import Source
 from deploy.script import Part, Script
 from deploy.settings import Settings
@@ -32,7 +32,12 @@ class Target:
     @property
     def ledger(self) -> str:
         """The ledger's name as it is looked up and made: in `schema`, else where the role's search_path leads; quoted."""
-        return qualified(self.settings.schema, ledger.TABLE)
+        return qualified(self.ledger_schema, self.source.sqlx.ledger_table)
+
+    @property
+    def ledger_schema(self) -> str | None:
+        """The schema that sqlx.toml or the data name for the ledger."""
+        return self.source.sqlx.ledger_schema or self.settings.schema
 
 
 def qualified(schema: str | None, name: str) -> str:
@@ -46,19 +51,26 @@ def resolve(host: str, data: Mapping[str, Any], **arguments: Any) -> Target:
     folder = checks.packaged() if values.packaged else None
     if values.checks is not None:
         folder = settings.expand(values.checks)
-    source = migrations.packaged() if values.migrations is None else migrations.load(settings.expand(values.migrations))
+    if values.migrations is None:
+        source = migrations.packaged()
+    else:
+        source = migrations.load(settings.expand(values.migrations), values.variables)
     if folder is not None:
         checks.files(folder)
     return Target(values, source, folder)
 
 
-def session_settings(values: Settings) -> str:
-    """The SET LOCAL statements that open every transaction of ours."""
+def session_settings(values: Settings, *, for_session: bool = False) -> str:
+    """The SET LOCAL statements that open every transaction of ours.
+
+    With `for_session` those for a file that runs outside a transaction: they last, and nothing is timed out.
+    """
     return templates.own(
         "session/settings.sql.j2",
+        scope="SESSION" if for_session else "LOCAL",
         schema=values.schema,
-        lock_timeout=values.lock_timeout,
-        statement_timeout=values.statement_timeout,
+        lock_timeout=0 if for_session else values.lock_timeout,
+        statement_timeout=0 if for_session else values.statement_timeout,
     )
 
 
@@ -67,8 +79,11 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
     values = target.settings
     status = templates.own(
         "ledger/status.sql.j2",
-        ledger=target.ledger,
-        ledger_name=ledger.TABLE,
+        ledger_schema=target.ledger_schema,
+        ledger_table=target.source.sqlx.ledger_table,
+        create_schemas=target.source.sqlx.create_schemas,
+        lock_factor=ledger.LOCK_FACTOR,
+        history_table=audit.TABLE if values.audit else None,
         schema=values.schema,
         owner=values.owner,
     )

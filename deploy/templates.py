@@ -40,6 +40,8 @@ def environment(folder: Path) -> jinja2.Environment:
         keep_trailing_newline=True,
         newline_sequence="\n",
         autoescape=False,
+        auto_reload=False,  # a run reads each file once
+        cache_size=-1,
     )
     made.filters.update(ident=ident, literal=literal)
     return made
@@ -51,14 +53,19 @@ def render(folder: Path, name: str, /, **variables: Any) -> str:
         return environment(folder).get_template(name).render(**variables)
     except jinja2.TemplateSyntaxError as error:
         raise Refused(f"{folder / (error.name or name)}:{error.lineno}: template syntax error: {error.message}") from None
-    except jinja2.TemplateNotFound:
-        raise Refused(f"{folder / name}: no such template") from None
+    except jinja2.TemplateNotFound as error:
+        place = _place(folder, error)
+        raise Refused(f"{place}: no template {error.name!r}" if place else f"{folder / name}: no such template") from None
     except UnicodeDecodeError as error:
         raise Refused(f"{folder / name}: not valid UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except Exception as error:  # whatever an expression of the template raises
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
-        line = frames[-1].lineno if frames else 1
-        raise Refused(f"{folder / name}:{line}: template error: {error}") from None
+        raise Refused(f"{_place(folder, error) or folder / name}: template error: {error}") from None
+
+
+def _place(folder: Path, error: Exception) -> str | None:
+    """File and line of the innermost template in `folder` that was being rendered."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
 def own(name: str, /, **variables: Any) -> str:

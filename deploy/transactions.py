@@ -1,115 +1,239 @@
-"""The commands that apply files: for each a transaction under SQLx's lock, holding the file and its ledger row."""
+"""How files are applied: each in a transaction under SQLx's lock that also holds its ledger row.
+
+Another migrator may be at work at any time, with the lock (SQLx's library, another deploy) or without it (SQLx's CLI). So the
+ledger is read again under the lock, and after every error before anything is said about it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pyinfra import host
 from pyinfra.api.command import PyinfraCommand
 
-from deploy import failure, ledger, target
-from deploy.failure import Commands
+from deploy import audit, ledger, target
+from deploy.errors import SqlError
+from deploy.failure import Commands, Failed
+from deploy.ledger import Place, State
 from deploy.migrations import Migration
 from deploy.observation import Observation
 from deploy.plan import Plan
 from deploy.script import Answer, Part, Script
 from deploy.target import Target
 
-_POLL = 0.2
-"""Seconds between two attempts to take the lock."""
+POLL = 0.2
+"""Seconds between two attempts to take the lock, or to get at a busy table."""
+
+DEADLOCK = "40P01"
+BUSY = {"55P03", DEADLOCK, "40001"}
+"""SQLSTATEs that another attempt may not meet: lock_timeout, a deadlock's victim, a serialization failure."""
+
+_NO_SUCH_TABLE = "42P01"
+
+T = TypeVar("T")
+Steps = Generator[PyinfraCommand, None, T]
 
 
-def apply(wanted: Target, planned: Plan, seen: Observation) -> Commands:
-    creates_ledger = planned.creates_ledger
-    for migration in planned.pending:
-        started = time.perf_counter_ns()
-        begun = yield from _begin(wanted, planned, seen, migration, ledger_exists=not creates_ledger)
-        if begun is None:
-            return
-        if begun.column("recorded") is not None:
+@dataclass
+class Run:
+    """The work on one host. `ledger_exists` and `schemas` (those to create) follow what was seen or done."""
+
+    wanted: Target
+    place: Place
+    ledger_exists: bool
+    schemas: Sequence[str]
+    history: str | None = None
+    creates_history: bool = False
+    started: int = field(default_factory=time.perf_counter_ns)
+
+    @classmethod
+    def of(cls, wanted: Target, planned: Plan, seen: Observation) -> Run:
+        place = Place(
+            planned.ledger, target.session_settings(wanted.settings), wanted.settings.owner, ledger.lock_key(seen.database)
+        )
+        return cls(wanted, place, not planned.creates_ledger, planned.create_schemas, planned.history, planned.creates_history)
+
+    @property
+    def elapsed(self) -> int:
+        """Nanoseconds since the transaction in work began."""
+        return time.perf_counter_ns() - self.started
+
+    def audited(self, migration: Migration, action: str) -> str:
+        """The statements that put this into the audit trail, in the same transaction; empty when none is wanted."""
+        if self.history is None:
+            return ""
+        settings = self.wanted.settings
+        row = audit.record(self.history, migration, action, audit.public(settings.variables, settings.secret_variables))
+        return (audit.create(self.history) if self.creates_history else "") + row
+
+    def deadline(self) -> float:
+        return time.monotonic() + self.wanted.settings.lock_wait / 1000
+
+
+class SqlFailed(Exception):
+    """One SQL error; the transaction it happened in is rolled back."""
+
+    def __init__(self, error: SqlError) -> None:
+        super().__init__(error.summary)
+        self.error = error
+
+
+def send(script: Script) -> Steps[Answer]:
+    """Run a script; its answer has no error. Raises SqlFailed."""
+    yield script
+    if script.answer.error is not None:
+        raise SqlFailed(script.answer.error)
+    return script.answer
+
+
+def apply(run: Run, migration: Migration) -> Commands:
+    """Apply one file and record it. Raises Failed."""
+
+    def attempt(state: State) -> Steps[str]:
+        judge_row(migration, state)
+        if state.checksum is not None:
             yield Script("ROLLBACK")
-            if begun.column("recorded") != migration.checksum.hex():
-                yield from failure.fail(
-                    [f"migration {migration.version} was recorded meanwhile with another checksum; run the command again"]
-                )
-                return
-            host.log(f"{migration}: applied meanwhile by someone else")
-            continue
-        steps = [Script(Part(migration.sql, migration.file))]
-        if creates_ledger:
-            steps.insert(0, Script(ledger.create(planned.ledger)))
-        for step in steps:
-            yield step
-            if step.answer.error is not None:
-                yield from failure.fail(step.answer.error.lines())
-                return
-        elapsed = time.perf_counter_ns() - started
-        record = Script(ledger.record(migration, ledger=planned.ledger, execution_time=elapsed))
+            return f"{migration}: applied meanwhile by someone else"
+        yield from prepare(run)
+        yield from send(Script(Part(migration.sql, migration.file)))
+        elapsed = run.elapsed
+        wait = run.wanted.settings.lock_wait
+        record = Script(ledger.record(migration, ledger=run.place.name, execution_time=elapsed, lock_wait=wait))
         yield record
-        if record.answer.error is None and not record.answer.rows:
-            yield Script("ROLLBACK")
-            yield from failure.fail(
-                [
-                    f"{migration.file}: ends the transaction it runs in, so it was not recorded and what it committed stays; "
-                    "remove COMMIT, ROLLBACK and the like from the file"
-                ]
-            )
-            return
-        commit = Script("COMMIT")
-        if record.answer.error is None:
-            yield commit
-        error = record.answer.error or commit.answer.error
+        error = record.answer.error
+        ledger_went_with_it = error is not None and error.sqlstate == _NO_SUCH_TABLE and not run.ledger_exists
+        if ledger_went_with_it or (error is None and not record.answer.rows):
+            yield Script("ROLLBACK;\n", ledger.reset())
+            raise Failed(ended_transaction(migration, "recorded"))
         if error is not None:
-            yield from failure.fail(error.lines())
-            return
-        creates_ledger = False
-        host.log(f"applied {migration} ({elapsed / 1e6:.0f} ms)")
+            raise SqlFailed(error)
+        yield from send(Script(run.audited(migration, "apply"), Part("COMMIT;\n", migration.file), ledger.reset()))
+        run.ledger_exists, run.schemas, run.creates_history = True, (), False
+        return f"applied {migration} ({elapsed / 1e6:.0f} ms)"
+
+    def settled(state: State) -> str | None:
+        return f"{migration}: applied meanwhile by someone else" if is_applied(migration, state) else None
+
+    host.log((yield from under_lock(run, migration.version, attempt, settled)))
 
 
-def _begin(
-    wanted: Target, planned: Plan, seen: Observation, migration: Migration, *, ledger_exists: bool
-) -> Generator[PyinfraCommand, None, Answer | None]:
-    """Open the transaction of one migration under the lock; None when that failed, and the host with it."""
-    key = ledger.lock_key(seen.database)
-    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
-    sql = ledger.begin(
-        migration,
-        settings=target.session_settings(wanted.settings),
-        key=key,
-        owner=wanted.settings.owner,
-        ledger=planned.ledger,
-        ledger_exists=ledger_exists,
-    )
+def under_lock(
+    run: Run, version: int, attempt: Callable[[State], Steps[str]], settled: Callable[[State], str | None]
+) -> Steps[str]:
+    """Do `attempt` in a transaction under the lock, again while something is busy, for at most lock_wait; give what it gives.
+
+    After an SQL error `settled` tells from the ledger whether the work was done all the same. Raises Failed.
+    """
+    deadline = run.deadline()
     while True:
-        begin = Script(sql)
-        yield begin
-        answer = begin.answer
-        if answer.error is not None:
-            yield from failure.fail(answer.error.lines())
-            return None
-        if answer.column("locked") and not answer.column("in_recovery") and answer.column("ledger_exists") == ledger_exists:
-            return answer
-        yield Script("ROLLBACK")
-        if answer.column("in_recovery"):
-            yield from failure.fail(
-                ["the server became a standby after the plan was made; nothing was written, run the command again"]
-            )
-            return None
-        if answer.column("locked"):
-            yield from failure.fail(
-                [f"ledger {planned.ledger} appeared or vanished after the plan was made; run the command again"]
-            )
-            return None
+        try:
+            state = yield from begin(run, version, deadline)
+            return (yield from attempt(state))
+        except SqlFailed as failed:
+            error = failed.error
+        again = yield from reread(run, version)
+        done = settled(again) if again is not None else None
+        if done is not None:
+            return done
+        if not (error.sqlstate in BUSY or _lost_ledger_race(error)):
+            raise Failed(*error.lines())
         if time.monotonic() > deadline:
-            yield from failure.fail([_locked(answer, wanted)])
-            return None
-        time.sleep(_POLL)
+            raise Failed(*error.lines(), tried(run.wanted))
+        time.sleep(POLL)
 
 
-def _locked(answer: Answer, wanted: Target) -> str:
-    holder: dict[str, Any] = answer.column("holder") or {}
+def begin(run: Run, version: int, deadline: float) -> Steps[State]:
+    """Open the transaction of one version under the lock and give the ledger's state. Raises Failed and SqlFailed."""
+    while True:
+        run.started = time.perf_counter_ns()
+        answer = yield from send_begin(run, Script(run.place.begin(version, ledger_exists=run.ledger_exists)))
+        if answer is None:
+            continue
+        state = State.of(answer)
+        if answer.column("locked") and not state.in_recovery and state.ledger_exists == run.ledger_exists:
+            return state
+        yield Script("ROLLBACK")
+        judge_begin(run, state, deadline, locked=answer.column("locked"))
+
+
+def send_begin(run: Run, script: Script) -> Steps[Answer | None]:
+    """The answer; None when the ledger vanished, which is looked for again."""
+    try:
+        return (yield from send(script))
+    except SqlFailed as failed:
+        if failed.error.sqlstate != _NO_SUCH_TABLE or not run.ledger_exists:
+            raise
+        run.ledger_exists = False
+        return None
+
+
+def judge_begin(run: Run, state: State, deadline: float, *, locked: bool) -> None:
+    """Why the lock or the ledger were not as expected: wait a little, or raise Failed."""
+    if state.in_recovery:
+        raise Failed("the server became a standby after the plan was made; nothing was written, run the command again")
+    if state.ledger_exists != run.ledger_exists:
+        run.ledger_exists = state.ledger_exists
+    elif not locked or state.waiters:
+        if time.monotonic() > deadline:
+            raise Failed(_locked(state, run.wanted))
+        time.sleep(POLL)
+
+
+def judge_row(migration: Migration, state: State) -> None:
+    """Raise Failed when the ledger, read under the lock, forbids to go on; the connector rolls back with the next message."""
+    if state.dirty is not None:
+        raise SqlFailed(SqlError(ledger.dirty_problem(state.dirty)))
+    if state.checksum is not None and state.checksum != migration.checksum.hex():
+        raise SqlFailed(
+            SqlError(f"migration {migration.version} was recorded meanwhile with another checksum; run the command again")
+        )
+
+
+def is_applied(migration: Migration, state: State) -> bool:
+    return bool(state.success) and state.checksum == migration.checksum.hex()
+
+
+def prepare(run: Run) -> Steps[None]:
+    """Create the ledger and the schemas of sqlx.toml when they are not there."""
+    if not run.ledger_exists or run.schemas:
+        sql = ledger.create(run.place.name, schemas=run.schemas, create_table=not run.ledger_exists)
+        yield from send(Script(sql))
+
+
+def reread(run: Run, version: int) -> Steps[State | None]:
+    """The ledger's state after an error, on a session without leftovers; None when it can't be read."""
+    for exists in (run.ledger_exists, not run.ledger_exists):
+        script = Script("ROLLBACK;\n", run.place.reread(version, ledger_exists=exists))
+        yield script
+        if script.answer.error is None:
+            state = State.of(script.answer)
+            if state.ledger_exists == exists:
+                run.ledger_exists = exists
+                return state
+    return None
+
+
+def ended_transaction(migration: Migration, verb: str) -> str:
+    return (
+        f"{migration.file}: ends the transaction it runs in, so it was not {verb} and what it committed stays; "
+        "remove COMMIT, ROLLBACK and the like from the file"
+    )
+
+
+def _lost_ledger_race(error: SqlError) -> bool:
+    """Whether someone else made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet."""
+    return error.name is None and error.sqlstate in ("23505", "42P07", "42P06")
+
+
+def tried(wanted: Target) -> str:
+    return f"tried for {wanted.settings.lock_wait / 1000:g} s; run the command again, or raise lock_wait"
+
+
+def _locked(state: State, wanted: Target) -> str:
+    holder = state.holder
     return (
         f"another migrator holds the lock of this database: pid {holder.get('pid', 'unknown')}, "
         f"application {holder.get('application') or 'unknown'}, since {holder.get('since') or 'unknown'}; "

@@ -24,10 +24,14 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
     """
     refuse_flags()
     known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() - {"wave"} | set(own))
-    for word in (*words, *arguments):
-        if word not in arguments or word not in known:
-            near = difflib.get_close_matches(str(word), known, 1, 0)
-            raise Refused(f"deploy.{verb}: unknown argument {word!r}; did you mean {near[0]}=...?")
+    for word in words:
+        raise Refused(f"deploy.{verb}: {word!r} is no argument; write KEY=VALUE, with one of {', '.join(known)}")
+    for key in arguments:
+        if key in DATA_KEYS:
+            raise Refused(f"deploy.{verb}: {key!r} says where a host is; set it in the inventory")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise Refused(f"deploy.{verb}: unknown argument {key!r}; use one of {', '.join(near or known)}")
     target.resolve(host.name, host.data.dict(), **{key: value for key, value in arguments.items() if key not in own})
     if "--dry" in sys.argv:
         state.check_for_changes = True
@@ -58,3 +62,17 @@ def is_postgres(verb: str) -> bool:
 def goes_on() -> bool:
     """Whether the current host has not failed in an earlier operation of the plan."""
     return state.inventory.get_host(host.name) not in state.failed_hosts
+
+
+def whole_number(verb: str, key: str, value: Any) -> int | None:
+    """The value of an argument that is a whole number or was not given. Raises Refused."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise Refused(f"deploy.{verb}: {key}={value!r} is no whole number; write {key}=20260111030835")
+
+
+def yes_or_no(verb: str, key: str, value: Any) -> bool:
+    """The value of an argument that is true or false. Raises Refused."""
+    if isinstance(value, bool):
+        return value
+    raise Refused(f"deploy.{verb}: {key}={value!r} is neither true nor false; write {key}=true")

@@ -53,13 +53,14 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
     """Run pyinfra in an empty folder: `pyinfra(hosts, "-y", "deploy.apply")`.
 
     `hosts` is a mapping of host names to data, which becomes an inventory file, or a string that is the inventory itself.
+    Standard input is no terminal; it holds `stdin`.
     """
 
     def run(
         hosts: Mapping[str, Mapping[str, object]] | str,
         *words: str,
         environment: Mapping[str, str] | None = None,
-        stdin: str | None = None,
+        stdin: str = "",
         timeout: float = 120,
     ) -> Result:
         if isinstance(hosts, str):
@@ -73,7 +74,6 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
             cwd=tmp_path,
             env=dict(environment if environment is not None else os.environ),
             input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -112,6 +112,14 @@ def server(request: pytest.FixtureRequest, _servers: dict[str, Server]) -> Serve
 @pytest.fixture
 def database(server: Server) -> Iterator[Database]:
     """A fresh, empty database on each server."""
+    made = server.database()
+    yield made
+    server.client("psql", "-Xqc", f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)', "postgres")
+
+
+@pytest.fixture
+def neighbour(server: Server) -> Iterator[Database]:
+    """A fresh, empty database on the same server, whose deploy nothing on another host may hinder."""
     made = server.database()
     yield made
     server.client("psql", "-Xqc", f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)', "postgres")

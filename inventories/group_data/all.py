@@ -11,6 +11,10 @@ owner = None
 migrations = None
 checks = None
 
+# What templates of another source may use, and which of these names must not be shown or recorded.
+variables = None
+secret_variables = None
+
 # Whether rows of the ledger that the source doesn't have belong to others and are left alone.
 # None: true for the packaged source, false for another one.
 ignore_missing = None
@@ -18,6 +22,9 @@ ignore_missing = None
 # For each transaction, as in postgresql.conf. None: "2s" and "60s" for the packaged source, 0 (no limit) for another one.
 lock_timeout = None
 statement_timeout = None
+
+# Drop an INVALID index that a failed `-- no-transaction` file has left, and build it again.
+repair_invalid_indexes = False
 
 # How long to wait for another migrator, or to retry a busy table.
 lock_wait = "60s"

@@ -1,0 +1,213 @@
+"""How a `-- no-transaction` file runs: alone in its message, outside a transaction, under a lock of the session.
+
+A row with `success = false` marks it before; the row is flipped after it, or goes when the file failed and left nothing
+behind. A crash in between is seen by both tools. SQLx writes no such row, but refuses to go on when it finds one.
+
+The lock is not waited for, and let go when somebody waits for it: a waiter inside pg_advisory_lock, as SQLx's library, holds a
+snapshot that CREATE INDEX CONCURRENTLY waits for. One that comes meanwhile makes a deadlock; if we are its victim we start over.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from pyinfra import host
+
+from deploy import indexes, ledger, target, templates
+from deploy.errors import SqlError
+from deploy.failure import Commands, Failed
+from deploy.indexes import InvalidIndex
+from deploy.ledger import State
+from deploy.migrations import Migration
+from deploy.plan import pooled_problem
+from deploy.script import Part, Script
+from deploy.transactions import BUSY, DEADLOCK, Run, SqlFailed, Steps, is_applied, judge_begin, prepare, reread, send, send_begin
+
+Action = Literal["apply", "revert"]
+
+_PAUSE = 0.2
+
+
+def apply(run: Run, migration: Migration) -> Commands:
+    """Apply one file and record it. Raises Failed."""
+    host.log((yield from _released(_run(run, migration, migration, "apply"))))
+
+
+def revert(run: Run, down: Migration, up: Migration) -> Commands:
+    """Run one down file and remove the row of its version. Raises Failed."""
+    host.log((yield from _released(_run(run, down, up, "revert"))))
+
+
+def _released(steps: Steps[str]) -> Steps[str]:
+    """Whatever happens, the lock and the session's settings go."""
+    try:
+        return (yield from steps)
+    except SqlFailed as failed:
+        yield Script("ROLLBACK;\n", ledger.reset())
+        raise Failed(*failed.error.lines()) from None
+    except Exception:
+        yield Script("ROLLBACK;\n", ledger.reset())
+        raise
+
+
+def _run(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]:
+    deadline = run.deadline()
+    while True:
+        state = yield from _begin(run, file, deadline)
+        if (done := _judge(run, up, action, state)) is not None:
+            yield Script("ROLLBACK;\n", ledger.reset())
+            return done
+        before = yield from _invalid()
+        old = indexes.of_file(file.sql, before)
+        if any(one.busy for one in old) and time.monotonic() < deadline:
+            yield Script("ROLLBACK;\n", ledger.reset())
+            time.sleep(_PAUSE)
+            continue
+        if old and not run.wanted.settings.repair_invalid_indexes:
+            raise Failed(f"{file.file}: INVALID index {old[0].index} is in the way: {indexes.next_step(old[:1], None)}")
+        error = yield from _execute(run, file, action, old)
+        left = yield from _left(run, file, before, old, error)
+        if error is None and not left:
+            return (yield from _finish(run, up, action, succeeded=True))
+        if error is not None and error.sqlstate == DEADLOCK:
+            for one in left:
+                yield from send(Script(one.drop, keep=True))
+            left = ()
+        if left or error is None or _may_have_committed(file):
+            raise Failed(*_half_done(file, error, left))
+        yield from _finish(run, up, action, succeeded=False)
+        if error.sqlstate not in BUSY or time.monotonic() > deadline:
+            raise Failed(*error.lines())
+        time.sleep(_PAUSE)
+
+
+def _begin(run: Run, file: Migration, deadline: float) -> Steps[State]:
+    """Open a transaction under a lock that outlives it, in a session of our own that nobody waits for."""
+    strangers = 0
+    while True:
+        pid = getattr(host.connector, "login_pid", None) or 0
+        sql = run.place.begin(file.version, ledger_exists=run.ledger_exists, session_pid=pid)
+        answer = yield from send_begin(run, Script(sql, keep=True))
+        if answer is None:
+            continue
+        state = State.of(answer)
+        locked = answer.column("locked")
+        if locked and not state.waiters and not state.in_recovery and state.ledger_exists == run.ledger_exists:
+            return state
+        yield Script("ROLLBACK;\n", ledger.reset())
+        strangers += not answer.column("direct")  # once is a connection that was opened again
+        if strangers > 1:
+            raise Failed(pooled_problem(file))
+        judge_begin(run, state, deadline, locked=locked)
+
+
+def _judge(run: Run, up: Migration, action: Action, state: State) -> str | None:
+    """What to say when somebody else has done it. Raises Failed when the ledger forbids to go on."""
+    if action == "revert":
+        if state.checksum is None:
+            return f"{up}: reverted meanwhile by someone else"
+        if state.dirty is not None:
+            raise Failed(ledger.dirty_problem(state.dirty))
+        return None
+    if is_applied(up, state):
+        return f"{up}: applied meanwhile by someone else"
+    if state.dirty is not None and not (state.dirty == up.version and run.wanted.settings.repair_invalid_indexes):
+        raise Failed(ledger.dirty_problem(state.dirty))
+    if state.checksum is not None and state.checksum != up.checksum.hex():
+        raise Failed(f"migration {up.version} was recorded meanwhile with another checksum; run the command again")
+    return None
+
+
+def _execute(run: Run, file: Migration, action: Action, old: Sequence[InvalidIndex]) -> Steps[SqlError | None]:
+    """Mark, commit, remove what an earlier attempt left, run the file; its error, if any."""
+    yield from prepare(run)
+    mark = templates.own(
+        "no_transaction/mark.sql.j2",
+        ledger=run.place.name,
+        version=file.version,
+        description=file.description,
+        checksum=file.checksum.hex(),
+        action=action,
+        session_settings=target.session_settings(run.wanted.settings, for_session=True),
+        owner=run.place.owner,
+    )
+    yield from send(Script(mark, keep=True))
+    run.ledger_exists, run.schemas = True, ()
+    for one in old:
+        yield from send(Script(one.drop, keep=True))
+        host.log(f"dropped INVALID index {one.index}")
+    run.started = time.perf_counter_ns()
+    script = Script(Part(file.sql, file.file), keep=True)
+    yield script
+    return script.answer.error
+
+
+def _left(
+    run: Run, file: Migration, before: Sequence[InvalidIndex], dropped: Sequence[InvalidIndex], error: SqlError | None
+) -> Steps[Sequence[InvalidIndex]]:
+    """INVALID indexes that the file has left; with IF NOT EXISTS it may have left them without an error."""
+    if error is not None and error.sqlstate is None:
+        raise Failed(*error.lines(), _marked(file))
+    after = yield from _invalid()
+    mine = indexes.of_file(file.sql, after)
+    if error is None:
+        return mine
+    known = {one.index for one in before} - {one.index for one in dropped}
+    return [one for one in after if one in mine or (one.index not in known and not one.busy)]
+
+
+def _invalid() -> Steps[Sequence[InvalidIndex]]:
+    answer = yield from send(Script(templates.own("no_transaction/state.sql.j2"), keep=True))
+    return [InvalidIndex(**one) for one in answer.column("invalid_indexes")]
+
+
+def _finish(run: Run, up: Migration, action: Action, *, succeeded: bool) -> Steps[str]:
+    elapsed = run.elapsed
+    finish = templates.own(
+        "no_transaction/finish.sql.j2",
+        settings=run.place.settings,
+        owner=run.place.owner,
+        ledger=run.place.name,
+        version=up.version,
+        action=action,
+        succeeded=succeeded,
+        execution_time=elapsed,
+        audited=run.audited(up, action) if succeeded else "",
+        reset=ledger.reset(),
+    )
+    try:
+        answer = yield from send(Script(finish))
+    except SqlFailed as failed:
+        again = yield from reread(run, up.version)
+        if not (again is not None and succeeded and (is_applied(up, again) if action == "apply" else again.checksum is None)):
+            raise Failed(*failed.error.lines(), _marked(up)) from None
+    else:
+        if not any("version" in row for row in answer.rows):
+            raise Failed(f"{up.file}: its row vanished from the ledger while it ran; run the command again")
+    run.creates_history = run.creates_history and not succeeded
+    done = "applied" if action == "apply" else "reverted"
+    return f"{done} {up} ({elapsed / 1e6:.0f} ms)"
+
+
+def _may_have_committed(file: Migration) -> bool:
+    """Outside a transaction block procedures and DO can commit a part of their work before they fail."""
+    return re.search(r"\b(COMMIT|CALL)\b", file.sql, re.IGNORECASE) is not None
+
+
+def _half_done(file: Migration, error: SqlError | None, left: Sequence[InvalidIndex]) -> list[str]:
+    lines = error.lines() if error is not None else []
+    if left:
+        names = ", ".join(one.index for one in left)
+        reason = "IF NOT EXISTS found it there" if error is None else "it failed half-way"
+        return [*lines, f"{file.file}: left INVALID index {names}, because {reason}: {indexes.next_step(left, file.version)}"]
+    return [*lines, _marked(file)]
+
+
+def _marked(file: Migration) -> str:
+    return (
+        f"{file.file}: may have done a part of its work; its row in the ledger has success = false: look at the database, "
+        f"finish or undo what is half done, then set success to true or remove the row of version {file.version}"
+    )

@@ -1,0 +1,122 @@
+"""A TCP proxy in front of a server: how often the clients waited for it, and how many connections they had open at once."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+READY_FOR_QUERY = b"Z"
+
+
+@dataclass
+class _Link:
+    """One connection through the proxy. `waits` counts answers that follow a message, after the first ReadyForQuery."""
+
+    client: socket.socket
+    server: socket.socket
+    started: bool = False
+    asked: bool = False
+    waits: int = 0
+    unread: bytearray = field(default_factory=bytearray)
+
+    def from_client(self, data: bytes) -> None:
+        self.asked = self.started
+        self.server.sendall(data)
+
+    def from_server(self, data: bytes) -> None:
+        if self.asked:
+            self.waits += 1
+            self.asked = False
+        if not self.started:
+            self.unread += data
+            self._look_for_the_end_of_the_startup()
+        self.client.sendall(data)
+
+    def _look_for_the_end_of_the_startup(self) -> None:
+        while self.unread[:1] == b"N":  # the answer to a request for TLS or GSS encryption has no length
+            del self.unread[:1]
+        while len(self.unread) >= 5 and not self.started:
+            end = 1 + int.from_bytes(self.unread[1:5], "big")
+            if len(self.unread) < end:
+                return
+            self.started = self.unread[:1] == READY_FOR_QUERY
+            del self.unread[:end]
+
+
+class Proxy:
+    """Listens on `port` of the loopback. One loop serves all links: a client's end is seen before the next one's start."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.port: int = self._listener.getsockname()[1]
+        self.links: list[_Link] = []
+        self.most_open = 0
+        self._open: set[int] = set()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+        self._thread.start()
+
+    @property
+    def waits(self) -> list[int]:
+        """For each connection, in the order of opening, how often its client waited after it was logged in."""
+        return [link.waits for link in self.links]
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        for link in self.links:
+            link.client.close()
+            link.server.close()
+        self._listener.close()
+        self._selector.close()
+
+    def _loop(self) -> None:
+        while not self._ending.is_set():
+            events = [key for key, _ in self._selector.select(timeout=0.05)]
+            for key in sorted(events, key=lambda key: key.fileobj is self._listener):
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._forward(key.data, key.fileobj)  # type: ignore[arg-type]
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        link = _Link(client, socket.create_connection(("127.0.0.1", self._target)))
+        self.links.append(link)
+        self._open.add(id(link))
+        self.most_open = max(self.most_open, len(self._open))
+        for end in (link.client, link.server):
+            self._selector.register(end, selectors.EVENT_READ, link)
+
+    def _forward(self, link: _Link, source: socket.socket) -> None:
+        if source.fileno() < 0:
+            return
+        try:
+            data = source.recv(65536)
+            if data:
+                (link.from_client if source is link.client else link.from_server)(data)
+                return
+        except OSError:
+            pass
+        self._open.discard(id(link))
+        for end in (link.client, link.server):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(end)
+            end.close()
+
+
+@contextlib.contextmanager
+def proxy(target: int) -> Iterator[Proxy]:
+    """A proxy in front of `target`, a port of the loopback."""
+    made = Proxy(target)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,126 @@
+"""From a host's name and data to libpq's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from deploy import conninfo
+from deploy.conninfo import Endpoint
+from deploy.errors import Refused
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No PG* variables and no service file of whoever runs the tests."""
+    import os
+
+    for key in [key for key in os.environ if key.startswith("PG")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def endpoint(name: str = "name", **data: object) -> Endpoint:
+    return conninfo.endpoint(name, {f"postgres_{key}": value for key, value in data.items()}, {"lock_timeout": 2000})
+
+
+def where(made: Endpoint) -> Mapping[str, str]:
+    ours = {"client_encoding", "connect_timeout", "application_name", "options"}
+    return {key: value for key, value in made.parameters.items() if key not in ours}
+
+
+@pytest.mark.parametrize(
+    ("name", "want"),
+    {
+        "db.example": {"host": "db.example"},
+        "db.example:5433": {"host": "db.example", "port": "5433"},
+        "db.example/app": {"host": "db.example", "dbname": "app"},
+        "127.0.0.1:5433/app/2": {"host": "127.0.0.1", "port": "5433", "dbname": "app/2"},
+        "[::1]": {"host": "::1"},
+        "[fe80::1%eth0]:5433/app": {"host": "fe80::1%eth0", "port": "5433", "dbname": "app"},
+    }.items(),
+)
+def test_a_name_alone_is_host_port_and_database(name: str, want: Mapping[str, str]) -> None:
+    assert where(endpoint(name)) == want
+
+
+@pytest.mark.parametrize("name", ["::1", "db:", "db:port", "db/", ":5432", "[::1", "a:1:2"])
+def test_a_name_that_is_no_address_is_refused_with_the_two_ways_out(name: str) -> None:
+    with pytest.raises(Refused) as refused:
+        endpoint(name)
+    assert str(refused.value) == (
+        f"@postgres/{name}: {name!r} is no HOST[:PORT][/DBNAME]; "
+        "name the database so, or give the host postgres_service or postgres_conninfo"
+    )
+
+
+def test_data_goes_on_top_of_the_name() -> None:
+    want = {"host": "db", "port": "6000", "dbname": "app", "user": "me", "sslmode": "verify-full", "sslrootcert": "/ca"}
+    assert where(endpoint("db:5433/app", port=6000, user="me", sslmode="verify-full", sslrootcert="/ca")) == want
+
+
+def test_with_a_host_in_the_data_the_name_is_only_a_name() -> None:
+    assert where(endpoint("any thing: at all", host="db")) == {"host": "db"}
+
+
+@pytest.mark.parametrize("given", ["host=db dbname=app user=me", "postgresql://me@db/app", "postgres://me@db/app"])
+def test_a_connection_string_or_url_is_read_by_libpq_and_data_goes_on_top(given: str) -> None:
+    made = endpoint(conninfo=given, port=6000)
+    assert where(made) == {"host": "db", "dbname": "app", "user": "me", "port": "6000"}
+    assert made.label == "db:6000"
+
+
+def test_a_connection_string_without_a_host_does_not_take_the_name() -> None:
+    assert where(endpoint("db", conninfo="dbname=app")) == {"dbname": "app"}
+
+
+def test_a_connection_string_that_libpq_cannot_read_is_refused_without_quoting_it() -> None:
+    with pytest.raises(Refused) as refused:
+        endpoint(conninfo="host=db password='se%cret")
+    assert str(refused.value).startswith("@postgres/name: postgres_conninfo is no connection string that libpq can read; ")
+    assert "se%cret" not in str(refused.value)
+
+
+def test_a_service_stays_libpqs_and_is_resolved_for_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The label and the server that connections are counted by are those of the section; PGSERVICE stays as it was."""
+    services = tmp_path / "services.conf"
+    services.write_text("[prod]\nhost=db7\nport=6432\napplication_name=from-the-file\noptions=-c jit=off\nconnect_timeout=3\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    monkeypatch.setenv("PGSERVICE", "other")
+    made = endpoint("prod-7", service="prod", dbname="app")
+    assert where(made) == {"service": "prod", "dbname": "app"}
+    assert (made.host, made.port) == ("db7", "6432")
+    assert made.label.startswith("service 'prod'")
+    assert "application_name" not in made.parameters
+    assert made.parameters["connect_timeout"] == "3"
+    assert made.parameters["options"].startswith("-c jit=off -c TimeZone=UTC ")
+    import os
+
+    assert os.environ["PGSERVICE"] == "other"
+
+
+def test_sessions_are_set_up_as_sqlx_does_and_named_after_us() -> None:
+    made = endpoint("db")
+    assert made.parameters["client_encoding"] == "utf8"
+    assert made.parameters["application_name"] == "integration-health-deploy"
+    assert made.parameters["connect_timeout"] == "10"
+    assert made.parameters["options"] == "-c TimeZone=UTC -c DateStyle=ISO,MDY -c extra_float_digits=2 -c lock_timeout=2000"
+
+
+@pytest.mark.parametrize("way", ["conninfo", "environment"])
+def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "environment":
+        monkeypatch.setenv("PGAPPNAME", "mine")
+        monkeypatch.setenv("PGOPTIONS", "-c work_mem=64MB")
+        made = endpoint("db")
+        assert "application_name" not in made.parameters  # libpq takes it from the environment itself
+    else:
+        made = endpoint(conninfo="host=db application_name=mine options='-c work_mem=64MB'")
+        assert made.parameters["application_name"] == "mine"
+    assert made.parameters["options"].startswith("-c work_mem=64MB -c TimeZone=UTC ")
+
+
+def test_without_any_host_the_label_says_so() -> None:
+    assert endpoint(conninfo="dbname=app").label == "local socket:5432"

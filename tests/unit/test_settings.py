@@ -1,0 +1,102 @@
+"""Names, types and defaults of inventory data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import settings
+from deploy.errors import Refused
+
+TIMES: list[tuple[object, int]] = [
+    ("2s", 2000),
+    ("500ms", 500),
+    ("500", 500),
+    (500, 500),
+    (0, 0),
+    ("1.5min", 90_000),
+    ("1 h", 3_600_000),
+    (" 2s ", 2000),
+    ("24d", 2_073_600_000),
+    ("1500us", 2),
+]
+
+
+@pytest.mark.parametrize(("value", "want"), TIMES)
+def test_a_time_is_written_as_in_postgresql_conf(value: object, want: int) -> None:
+    assert settings.milliseconds(value) == want
+
+
+@pytest.mark.parametrize("value", ["fast", "", "-1", -1, "2 weeks", "2S", True, None, "1e3", "nan", "25d", "99999999999h", []])
+def test_what_is_no_time_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a time"):
+        settings.milliseconds(value)
+
+
+@pytest.mark.parametrize("value", ["a", 'a"b', "x'; DROP TABLE y; --", "select", "\\", " ", "é" * 31 + "x", "🐘" * 15 + "abc"])
+def test_a_name_of_up_to_63_bytes_is_taken_as_it_is(value: str) -> None:
+    assert settings.identifier(value) == value
+
+
+@pytest.mark.parametrize("value", ["", "x" * 64, "é" * 32, "a\0b", "\ud800", 5, None, True])
+def test_a_name_that_postgres_would_cut_or_refuse_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        settings.identifier(value)
+
+
+def test_the_packaged_source_has_defaults_that_need_no_inventory_data() -> None:
+    got = settings.read("db", {})
+    assert got.packaged
+    assert (got.schema, got.ignore_missing, got.lock_timeout, got.statement_timeout) == ("public", True, 2_000, 60_000)
+    assert (got.lock_wait, got.query_budget_ms, got.probe_rows, got.retention_days) == (60_000, 100, 0, 90)
+    assert (got.wave, got.max_connections_per_server, got.replay_wait, got.audit) == (0, 8, 30_000, False)
+
+
+def test_another_source_behaves_as_in_sqlx_unless_told() -> None:
+    got = settings.read("db", {"migrations": "elsewhere"})
+    assert not got.packaged
+    assert (got.schema, got.ignore_missing, got.lock_timeout, got.statement_timeout) == (None, False, 0, 0)
+    told = settings.read("db", {"migrations": "elsewhere", "schema": "app", "lock_timeout": "1s", "ignore_missing": True})
+    assert (told.schema, told.ignore_missing, told.lock_timeout, told.statement_timeout) == ("app", True, 1_000, 0)
+
+
+def test_arguments_of_the_verb_win_over_the_data_and_none_means_not_given() -> None:
+    got = settings.read("db", {"schema": "data", "owner": None, "wave": 3}, schema="word", wave=None)
+    assert (got.schema, got.owner, got.wave) == ("word", None, 3)
+
+
+def test_unknown_keys_are_none_of_our_business() -> None:
+    assert settings.read("db", {"ssh_user": "x", "nginx_port": 80, "Schema": 5}) == settings.read("db", {})
+
+
+@pytest.mark.parametrize(
+    ("data", "want"),
+    [
+        ({"postgres_hots": "x"}, "db: unknown data key 'postgres_hots'; did you mean 'postgres_host'?"),
+        ({"query_budget_ms": "fast"}, "db: data key 'query_budget_ms': 'fast' is not usable: expected a valid integer"),
+        ({"query_budget_ms": True}, "db: data key 'query_budget_ms': True is not usable: expected a valid integer"),
+        ({"ignore_missing": "no"}, "db: data key 'ignore_missing': 'no' is not usable: expected a valid boolean"),
+        ({"lock_timeout": "soon"}, "db: data key 'lock_timeout': 'soon' is not usable: expected a time such as '2s', '500ms' or 0"),
+        ({"schema": ""}, "db: data key 'schema': '' is not usable: expected a name of 1 to 63 bytes, got 0"),
+        ({"postgres_port": 70000}, "db: data key 'postgres_port': 70000 is not usable: expected less than or equal to 65535"),
+        ({"max_connections_per_server": 0}, "db: data key 'max_connections_per_server': 0 is not usable: expected greater than"),
+        ({"postgres_password": 5}, "db: data key 'postgres_password': that value is not usable: expected a valid string"),
+    ],
+)
+def test_an_ill_typed_value_is_refused_with_its_host_key_and_value(data: dict[str, Any], want: str) -> None:
+    with pytest.raises(Refused) as refused:
+        settings.read("db", data)
+    assert str(refused.value).startswith(want)
+
+
+def test_a_port_may_be_written_as_text() -> None:
+    assert settings.read("db", {"postgres_port": "5433"}).postgres_port == 5433
+
+
+def test_a_path_starts_at_the_home_or_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert settings.expand("~/m") == tmp_path / "home" / "m"
+    assert settings.expand("m/../n") == tmp_path / "n"
