@@ -187,9 +187,10 @@ class Session:
     def _roll_back(self, connection: _Connection) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:
             return
+        connection.deadline = time.monotonic() + _GRACE
         try:
             connection.rollback()
-        except psycopg.Error:
+        except (psycopg.Error, _DeadlinePassed):
             connection.close()
 
 
