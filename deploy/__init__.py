@@ -10,6 +10,8 @@ further down:
     ledger, checks, migrations, templates   SQLx's ledger, the contract's checks, the source, Jinja (pure)
     settings, conninfo                      inventory data (pure)
     script, errors, failure                 one message and its answer; how things fail
+    recorder                                what a run finds, from its first host to its end
+    summary, report, findings               the same for the console, for files, and as a value (pure)
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.
 """
@@ -20,8 +22,11 @@ from collections.abc import Callable
 from typing import Any
 
 
-def apply(*words: Any, **arguments: Any) -> None:
-    """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`."""
+def apply(*words: Any, report: Any = None, **arguments: Any) -> None:
+    """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`.
+
+    `report` names a folder; what was found is written there, also when every host failed.
+    """
     from deploy import operations, verb, waves
 
     def declare(title: Callable[[str], str]) -> None:
@@ -29,16 +34,18 @@ def apply(*words: Any, **arguments: Any) -> None:
         if verb.goes_on():
             operations.verify(name=title("Verify"), after_migration=True, **arguments)
 
-    verb.check("apply", words, arguments)
+    verb.check("apply", words, arguments, own=["report"])
+    verb.record("apply", report, arguments)
     if verb.is_postgres("apply"):
         waves.run(declare)
 
 
-def verify(*words: Any, **arguments: Any) -> None:
-    """Run all checks on every host; nothing is written."""
+def verify(*words: Any, report: Any = None, **arguments: Any) -> None:
+    """Run all checks on every host; nothing is written there. `report` as in apply."""
     from deploy import operations, verb
 
-    verb.check("verify", words, arguments)
+    verb.check("verify", words, arguments, own=["report"])
+    verb.record("verify", report, arguments)
     if verb.is_postgres("verify"):
         operations.verify(name="Verify", **arguments)
 

@@ -73,9 +73,10 @@ class PostgresConnector(BaseConnector):
 
     def __init__(self, state: State, host: Host) -> None:
         super().__init__(state, host)
-        from deploy import conninfo, settings, terminal
+        from deploy import conninfo, recorder, settings, terminal
 
         terminal.prepare(state)
+        recorder.begin(state)
         data = host.data.dict()
         self.settings = settings.read(host.name, data)
         self.endpoint = conninfo.endpoint(

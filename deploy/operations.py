@@ -11,7 +11,7 @@ from typing import Any
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import adopting, failure, no_transaction, plan, reverting, target, transactions
+from deploy import adopting, failure, no_transaction, plan, reverting, summary, target, transactions, verb
 from deploy.errors import SqlError
 from deploy.facts import Database
 from deploy.failure import Commands
@@ -143,15 +143,19 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     if isinstance(seen, SqlError):
         yield from failure.fail(seen.lines())
         return
-    if after_migration and not state.is_executing and plan.make(wanted, seen).pending:
+    if after_migration and not state.is_executing and (pending := plan.make(wanted, seen).pending):
+        verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
     elif seen.check_error is not None:
         yield from failure.fail(seen.check_error.lines())
     elif seen.violations:
-        yield from failure.fail([f"violation: {violation}" for violation in seen.violations])
+        verb.verified(seen.findings(host.name, wanted.check_names))
+        yield from failure.fail(summary.violations(seen.violations, *verb.room()), verified=True)
     elif wanted.checks is None:
+        verb.not_verified("this source has no checks")
         host.log("not verified: this source has no checks; set `checks`")
     else:
+        verb.verified(seen.findings(host.name, wanted.check_names))
         host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
 
 
