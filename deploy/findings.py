@@ -1,0 +1,50 @@
+"""What a verification found on one host, as one value: what the console prints and what a report is made of. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deploy.checks import Violation
+
+
+@dataclass(frozen=True)
+class QueryTiming:
+    """A named query on the probe's tables. Times in milliseconds, measured on the server; `budget_ms` is that of the host.
+
+    `index` is the one that must be able to serve it; `rows` is the size of the larger table, `runs` how often it ran; `plan`
+    is EXPLAIN's text with all indexes there, reported and not judged.
+    """
+
+    name: str
+    index: str
+    budget_ms: float
+    p50_ms: float
+    p95_ms: float
+    runs: int
+    rows: int
+    plan: str
+
+    @property
+    def within_budget(self) -> bool:
+        return self.p95_ms <= self.budget_ms
+
+
+@dataclass(frozen=True)
+class HostFindings:
+    """One host. `checks` names every check that ran; a check without a violation of its name has passed.
+
+    `error` says why nothing is known (the host could not be reached or read): then `server_version` and `role` may be None
+    and `checks` is empty. `not_probed` says why the probe did not run although it was asked for; None when it ran, and when
+    nobody asked (then `queries` is empty).
+    """
+
+    host: str
+    database: str | None
+    server_version: str | None
+    role: Literal["primary", "standby"] | None
+    checks: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    queries: tuple[QueryTiming, ...] = ()
+    not_probed: str | None = None
+    error: str | None = None
