@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from deploy import checks
 from deploy.checks import Violation
+from deploy.errors import SqlError
+from deploy.observation import Observation
+from deploy.target import Target
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,20 @@ class QueryTiming:
     def within_budget(self) -> bool:
         return self.p95_ms <= self.budget_ms
 
+    def __str__(self) -> str:
+        return f"{self.name}: p95 {self.p95_ms:.2f} ms of {self.budget_ms:g} ms, p50 {self.p50_ms:.2f} ms, {self.runs} run(s)"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found; `checks` are those it ran. With `not_probed` it did not run, with `error` it broke off."""
+
+    checks: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    queries: tuple[QueryTiming, ...] = ()
+    not_probed: str | None = None
+    error: SqlError | None = None
+
 
 @dataclass(frozen=True)
 class HostFindings:
@@ -48,3 +66,19 @@ class HostFindings:
     queries: tuple[QueryTiming, ...] = ()
     not_probed: str | None = None
     error: str | None = None
+
+
+def collect(host: str, wanted: Target, seen: Observation, probed: Probed) -> HostFindings:
+    """Of a host that was read: what the catalogs said and what the probe found."""
+    names = tuple(checks.name(path) for path in checks.files(wanted.checks)) if wanted.checks is not None else ()
+    return HostFindings(
+        host=host,
+        database=seen.database,
+        server_version=seen.server_version,
+        role="standby" if seen.in_recovery else "primary",
+        checks=names + probed.checks,
+        violations=seen.violations + probed.violations,
+        queries=probed.queries,
+        not_probed=probed.not_probed,
+        error=probed.error.summary if probed.error is not None else None,
+    )
