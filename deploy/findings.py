@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from deploy import checks
 from deploy.checks import Violation
 from deploy.errors import SqlError
-from deploy.observation import Observation
-from deploy.target import Target
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,6 @@ class QueryTiming:
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What a probe found; `checks` are those it ran. With `not_probed` it did not run, with `error` it broke off."""
-
-    checks: tuple[str, ...] = ()
-    violations: tuple[Violation, ...] = ()
-    queries: tuple[QueryTiming, ...] = ()
-    not_probed: str | None = None
-    error: SqlError | None = None
-
-
-@dataclass(frozen=True)
 class HostFindings:
     """One host. `checks` names every check that ran; a check without a violation of its name has passed.
 
@@ -68,17 +54,23 @@ class HostFindings:
     error: str | None = None
 
 
-def collect(host: str, wanted: Target, seen: Observation, probed: Probed) -> HostFindings:
-    """Of a host that was read: what the catalogs said and what the probe found."""
-    names = tuple(checks.name(path) for path in checks.files(wanted.checks)) if wanted.checks is not None else ()
-    return HostFindings(
-        host=host,
-        database=seen.database,
-        server_version=seen.server_version,
-        role="standby" if seen.in_recovery else "primary",
-        checks=names + probed.checks,
-        violations=seen.violations + probed.violations,
-        queries=probed.queries,
-        not_probed=probed.not_probed,
-        error=probed.error.summary if probed.error is not None else None,
-    )
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found; `checks` are those it ran. With `not_probed` it did not run, with `error` it broke off."""
+
+    checks: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    queries: tuple[QueryTiming, ...] = ()
+    not_probed: str | None = None
+    error: SqlError | None = None
+
+    def add_to(self, findings: HostFindings) -> HostFindings:
+        """The findings of the catalogs with those of the probe."""
+        return replace(
+            findings,
+            checks=findings.checks + self.checks,
+            violations=findings.violations + self.violations,
+            queries=self.queries,
+            not_probed=self.not_probed,
+            error=self.error.summary if self.error is not None else None,
+        )

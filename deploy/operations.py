@@ -8,7 +8,7 @@ from typing import Any, cast
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import failure, findings, leases, plan, probe, target, transactions
+from deploy import failure, leases, plan, probe, target, transactions
 from deploy.connector import PostgresConnector
 from deploy.errors import SqlError
 from deploy.facts import Database
@@ -90,7 +90,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         yield from failure.fail(seen.check_error.lines())
         return
     probed = _probe(wanted, seen)
-    found = findings.collect(host.name, wanted, seen, probed)
+    found = probed.add_to(seen.findings(host.name, wanted.check_names))
     host.connector_data["findings"] = found
     if found.violations or probed.error is not None:
         broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []

@@ -27,6 +27,12 @@ class Target:
     queries: tuple[Query, ...] = ()
 
     @property
+    def check_names(self) -> tuple[str, ...]:
+        """The names of the checks in the order in which they run."""
+        files = checks.files(self.checks) if self.checks is not None else []
+        return tuple(path.name.removesuffix(".j2").removesuffix(".sql") for path in files)
+
+    @property
     def ledger(self) -> str:
         """The ledger's name as it is looked up and made: in `schema`, else where the role's search_path leads; quoted."""
         return qualified(self.settings.schema, ledger.TABLE)
