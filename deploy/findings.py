@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from deploy.checks import Violation
+from deploy.errors import SqlError
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class QueryTiming:
     def within_budget(self) -> bool:
         return self.p95_ms <= self.budget_ms
 
+    def __str__(self) -> str:
+        return f"{self.name}: p95 {self.p95_ms:.2f} ms of {self.budget_ms:g} ms, p50 {self.p50_ms:.2f} ms, {self.runs} run(s)"
+
 
 @dataclass(frozen=True)
 class HostFindings:
@@ -48,3 +52,25 @@ class HostFindings:
     queries: tuple[QueryTiming, ...] = ()
     not_probed: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found; `checks` are those it ran. With `not_probed` it did not run, with `error` it broke off."""
+
+    checks: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    queries: tuple[QueryTiming, ...] = ()
+    not_probed: str | None = None
+    error: SqlError | None = None
+
+    def add_to(self, findings: HostFindings) -> HostFindings:
+        """The findings of the catalogs with those of the probe."""
+        return replace(
+            findings,
+            checks=findings.checks + self.checks,
+            violations=findings.violations + self.violations,
+            queries=self.queries,
+            not_probed=self.not_probed,
+            error=self.error.summary if self.error is not None else None,
+        )
