@@ -1,4 +1,4 @@
-"""What a verification found on one host, as one value: what the console prints and what a report is made of. Pure."""
+"""What a verb found on one host, as one value: what the console prints and what a report is made of. Pure."""
 
 from __future__ import annotations
 
@@ -74,3 +74,23 @@ class Probed:
             not_probed=self.not_probed,
             error=self.error.summary if self.error is not None else None,
         )
+
+
+@dataclass(frozen=True)
+class PurgeFindings:
+    """What a purge did on one host.
+
+    `cutoff` and `health_cutoff` are timestamptz in UTC by the server's clock, None when they were not taken or nothing has a
+    retention there. `remaining` counts the rows of both tables that are past retention and still there, as far as known; after a
+    dry run that is what would go. `note` says why a host without an error was left alone.
+    """
+
+    host: str
+    cutoff: str | None = None
+    health_cutoff: str | None = None
+    deleted_events: int = 0
+    deleted_health: int = 0
+    seconds: float = 0.0
+    remaining: int | None = None
+    note: str | None = None
+    error: str | None = None

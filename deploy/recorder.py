@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -23,14 +23,15 @@ from pyinfra_cli.commands import get_func_and_args
 
 from deploy import report, settings, summary, target
 from deploy.errors import Refused
-from deploy.findings import HostFindings
+from deploy.findings import HostFindings, PurgeFindings
+from deploy.report import as_purge_json
 from deploy.report.fleet import Fleet, all_checks
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-VERBS = {"deploy.apply": "apply", "deploy.verify": "verify"}
+VERBS = {"deploy.apply": "apply", "deploy.verify": "verify", "deploy.purge": "purge"}
 """The verbs whose hosts are summed up, as the command line names them; each takes `report=DIR`."""
 
 
@@ -47,6 +48,7 @@ class Recorder(BaseStateCallback):
         self._found: dict[str, HostFindings] = {}
         self._errors: dict[str, list[str]] = {}
         self._not_verified: dict[str, str] = {}
+        self._purged: dict[str, PurgeFindings] = {}
         words = context.params["operations"]
         if words[0] in VERBS:
             _, (_, arguments) = get_func_and_args(list(words))
@@ -57,7 +59,7 @@ class Recorder(BaseStateCallback):
         self.verb = verb
         self._arguments = {key: value for key, value in arguments.items() if key != "report"}
         if arguments.get("report") is not None and self.folder is None:
-            self.folder = _prepare(arguments["report"])
+            self.folder = _prepare(arguments["report"], (report.PURGE,) if verb == "purge" else report.NAMES)
 
     def host_connect_error(self, state: State, host: Host, error: Exception) -> None:  # type: ignore[override]
         self.failed(host, [str(error)])
@@ -76,6 +78,10 @@ class Recorder(BaseStateCallback):
         self._not_verified[host] = reason
         self._found.pop(host, None)
 
+    def purged(self, findings: PurgeFindings) -> None:
+        """The host was purged or left alone, or its purge ended early."""
+        self._purged[findings.host] = findings
+
     def finish(self) -> None:
         """Sum up and write the report. Raises Refused when it can't be written."""
         try:
@@ -87,21 +93,40 @@ class Recorder(BaseStateCallback):
             raise Refused(f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
     def _finish(self, ended: BaseException | None) -> None:
+        if self.verb == "purge":
+            self._write({report.PURGE: self._purge_report(ended)})
+            return
         fleet = self.fleet(ended)
         refused = isinstance(ended, Refused) and not self._found
         for number, line in enumerate(() if refused else summary.lines(fleet, width(4))):
             text = f"--> {line.text}" if number == 0 else line.text
             (logger.error if line.broken else logger.info)(text)
+        self._write(report.files(fleet) if self.folder is not None else {})
+
+    def _write(self, files: Mapping[str, bytes]) -> None:
+        """Write the report if one is wanted."""
         if self.folder is None:
             return
         try:
-            for name, content in report.files(fleet).items():
+            for name, content in files.items():
                 (self.folder / name).write_bytes(content)
         except OSError as error:
             raise Refused(
                 f"report={self.folder}: not written: {error.strerror}; make room there or choose another folder"
             ) from None
-        logger.info(f"--> Report: {self.folder / 'verify.html'}, with verify.xml and verify.json beside it")
+        first, *others = reversed(list(files))
+        beside = f", with {' and '.join(others)} beside it" if others else ""
+        logger.info(f"--> Report: {self.folder / first}{beside}")
+
+    def _purge_report(self, ended: BaseException | None) -> bytes:
+        hosts = []
+        for host in self.state.inventory:
+            if self.state.is_host_in_limit(host):
+                error = self._host(host, str(ended) if isinstance(ended, Refused) else None).error
+                hosts.append(replace(self._purged.get(host.name) or PurgeFindings(host.name), error=error))
+        return as_purge_json.render(
+            hosts, when=datetime.now(timezone.utc), tool_version=version("integration-health-deploy"), dry=self.dry
+        )
 
     def fleet(self, ended: BaseException | None) -> Fleet:
         """The run as a value. `ended` is what ended it early, if anything did."""
@@ -167,14 +192,14 @@ def of(host: Host) -> Recorder | None:
     return _recorders.get(id(host.state))
 
 
-def _prepare(value: Any) -> Path:
+def _prepare(value: Any, names: Sequence[str]) -> Path:
     """The folder of a report, made, writable and without an older report: a run that is refused leaves none to be mistaken."""
     if not isinstance(value, (str, int)) or isinstance(value, bool) or value == "":
         raise Refused(f"report={value}: expected a folder, such as report=reports")
     folder = settings.expand(str(value))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in report.NAMES:
+        for name in names:
             (folder / name).unlink(missing_ok=True)
             (folder / name).touch()
             (folder / name).unlink()

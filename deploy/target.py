@@ -83,6 +83,11 @@ def session_settings(values: Settings, *, for_session: bool = False) -> str:
     )
 
 
+def patience(values: Settings) -> float | None:
+    """How long to wait for the answer to a message, in seconds."""
+    return values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
+
+
 def read(target: Target, *, with_checks: bool = True) -> Script:
     """One message, one round trip, one snapshot: server, role, ledger and the violations. Takes no lock above ACCESS SHARE."""
     values = target.settings
@@ -99,12 +104,11 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
     found: list[Part] = []
     if with_checks and target.checks is not None:
         found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger, queries=target.queries)
-    timeout = values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
     return Script(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
         session_settings(values),
         status,
         *found,
         "COMMIT;\n",
-        timeout=timeout,
+        timeout=patience(values),
     )

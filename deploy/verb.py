@@ -14,7 +14,7 @@ from deploy import failure, recorder, target
 from deploy.connector import PostgresConnector
 from deploy.conninfo import DATA_KEYS
 from deploy.errors import Refused
-from deploy.findings import HostFindings
+from deploy.findings import HostFindings, PurgeFindings
 from deploy.settings import Settings
 
 
@@ -52,6 +52,17 @@ def refuse_flags() -> None:
             raise Refused(f"{flag} is not supported: {reason}; leave it out, and use --parallel 1 to go host by host")
 
 
+def renamed(verb: str, arguments: Mapping[str, Any], *, days: Any, to: str) -> dict[str, Any]:
+    """The arguments with the short word `days` as the data key `to`. Raises Refused in the word that was used."""
+    if days is None:
+        return dict(arguments)
+    if not isinstance(days, int) or isinstance(days, bool) or days < 1:
+        raise Refused(f"deploy.{verb}: days={days} is no whole number of days from 1 on; write days=90")
+    if to in arguments:
+        raise Refused(f"deploy.{verb}: days={days} and {to}={arguments[to]} say it twice; leave one out")
+    return {**arguments, to: days}
+
+
 def record(verb: str, report: Any, arguments: Mapping[str, Any]) -> None:
     """Tell the run's recorder what runs, also where the command line names a deploy file and not the verb itself."""
     run = recorder.of(host)
@@ -71,6 +82,12 @@ def not_verified(reason: str) -> None:
     """The current host was looked at and left unverified."""
     if (run := recorder.of(host)) is not None:
         run.not_verified(host.name, reason)
+
+
+def purged(findings: PurgeFindings) -> None:
+    """The current host was looked at, to be purged or left alone."""
+    if (run := recorder.of(host)) is not None:
+        run.purged(findings)
 
 
 def room() -> tuple[int, int | None]:

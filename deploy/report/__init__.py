@@ -1,5 +1,7 @@
 """The report of a run in three forms: `verify.json` for programs, `verify.xml` for CI, `verify.html` for people. Pure.
 
+A purge has one form, `purge.json`, made by as_purge_json from what the hosts' purges found.
+
 fleet     the run as one value: every host, what was found there, and what that makes of it
 advice    what to do next, for each kind of trouble
 plot      latencies against their budgets, as coordinates
@@ -13,6 +15,7 @@ from collections.abc import Mapping
 from deploy.report.fleet import Fleet
 
 NAMES = ("verify.json", "verify.xml", "verify.html")
+PURGE = "purge.json"
 
 
 def files(fleet: Fleet) -> Mapping[str, bytes]:
