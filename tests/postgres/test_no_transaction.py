@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import Pyinfra
 from neighbours import DEBIAN, HOST, deploy, finish, ledger, library, locks, sqlx, start_deploy, start_library, write
-from servers import Database
+from servers import PASSWORD, Database
 from test_lock import session
 
 from deploy.ledger import lock_key
@@ -68,16 +68,18 @@ def test_it_runs_outside_a_transaction_without_timeouts_and_is_recorded_as_by_sq
 def test_a_marker_is_there_while_it_runs_and_a_crash_is_seen_by_both_tools(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
-    source = write(tmp_path / "migrations", {"1_t.sql": TABLE, "2_x.sql": UNIQUE})
-    with session(database) as old:
-        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+    database.psql(TABLE)
+    source = write(tmp_path / "migrations", {"1_t.sql": "SELECT 1", "2_x.sql": UNIQUE})
+    with session(database) as writer:
+        writer.execute("BEGIN; INSERT INTO t VALUES (5000)")
         process = start_deploy(tmp_path / "d", database, "deploy.apply", migrations=str(source))
         until(database, INDEX_IN_WORK)
         assert ledger(database)[1].startswith("2|x|f|")
         process.kill()
         finish(process)
         database.psql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%CONCURRENTLY t_x%' AND state = 'active'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE '%CONCURRENTLY t_x%' AND pid <> pg_backend_pid()"
         )
     words = "migration 2 is partially applied; fix and remove row from `_sqlx_migrations` table"
     assert words in sqlx(database, source, "run").out
@@ -180,34 +182,60 @@ def test_a_waiter_in_the_lock_goes_first(database: Database, tmp_path: Path) -> 
 
 
 def test_the_victim_of_a_library_that_starts_meanwhile_drops_the_index_and_tries_again(database: Database, tmp_path: Path) -> None:
-    """The library blocks in our lock while CONCURRENTLY waits for an old snapshot; when that goes, we are the deadlock's victim."""
-    source = write(tmp_path / "migrations", {"1_t.sql": TABLE, "2_x.sql": UNIQUE})
-    with session(database) as old:
-        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+    """The library blocks in our lock while CONCURRENTLY waits for a writer, and has the snapshot that it then waits for."""
+    database.psql(TABLE)
+    source = write(tmp_path / "migrations", {"2_x.sql": UNIQUE})
+    with session(database) as writer:
+        writer.execute("BEGIN; INSERT INTO t VALUES (5000)")
         ours = start_deploy(tmp_path / "d", database, "deploy.apply", migrations=str(source))
         until(database, INDEX_IN_WORK)
         service = start_library(database, source)
         until(database, WAITER)
-        time.sleep(1.5)
+        time.sleep(1.5)  # the library has looked for a deadlock, after deadlock_timeout, and found none
+        writer.execute("COMMIT")
     results = finish(ours), finish(service)
     assert [result.code for result in results] == [0, 0], results
     log = database.server.log.read_text(errors="replace")
     assert f"integration-health-deploy|{database.name}|ERROR:  deadlock detected" in log
     assert valid(database) == "t"
-    assert [row.split("|")[2] for row in ledger(database)] == ["t", "t"]
+    assert [row.split("|")[2] for row in ledger(database)] == ["t"]
     assert locks(database) == "0"
 
 
 def test_two_deploys_at_once_wait_for_each_other(database: Database, tmp_path: Path) -> None:
     """The second one's plan meets the marker of the first, which is at work: no reason to refuse."""
-    source = write(tmp_path / "migrations", {"1_t.sql": TABLE, "2_x.sql": UNIQUE})
-    with session(database) as old:
-        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+    database.psql(TABLE)
+    source = write(tmp_path / "migrations", {"2_x.sql": UNIQUE})
+    with session(database) as writer:
+        writer.execute("BEGIN; INSERT INTO t VALUES (5000)")
         first = start_deploy(tmp_path / "d1", database, "deploy.apply", migrations=str(source))
         until(database, INDEX_IN_WORK)
         second = start_deploy(tmp_path / "d2", database, "deploy.apply", migrations=str(source))
-        time.sleep(2.5)
+        polls = "application_name = 'integration-health-deploy' AND query LIKE '%ROLLBACK%' AND datname = current_database()"
+        until(database, f"SELECT count(*) FROM pg_stat_activity WHERE {polls}")  # noqa: S608
+        writer.execute("COMMIT")
     results = finish(first), finish(second)
     assert [result.code for result in results] == [0, 0], results
     assert "2 x: applied meanwhile by someone else" in results[1].lines(HOST)
     assert valid(database) == "t"
+
+
+def test_a_role_that_acts_as_the_owner_needs_no_more_than_that(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    """Both kinds of file and their reversal, with a login role that is only a member of the owner."""
+    owner, login = f"owner_{database.name}", f"login_{database.name}"
+    database.psql(f"CREATE ROLE {owner}; CREATE ROLE {login} LOGIN PASSWORD $${PASSWORD}$$ IN ROLE {owner}")
+    database.psql(f"CREATE SCHEMA app AUTHORIZATION {owner}")
+    files = {
+        "1_t.up.sql": TABLE,
+        "1_t.down.sql": "DROP TABLE t",
+        "2_x.up.sql": UNIQUE,
+        "2_x.down.sql": "-- no-transaction\nDROP INDEX CONCURRENTLY t_x",
+    }
+    data = {"postgres_user": login, "owner": owner, "schema": "app", "migrations": str(write(tmp_path / "migrations", files))}
+    got = deploy(pyinfra, database, "deploy.apply", **data)
+    assert got.code == 0, got.out
+    query = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'app'::regnamespace"
+    assert database.psql(query) == owner
+    back = deploy(pyinfra, database, "deploy.revert", "to=0", "allow_data_loss=true", **data)
+    assert back.code == 0, back.out
+    assert ledger(database, "app._sqlx_migrations") == []

@@ -108,6 +108,7 @@ def test_migrations_of_others_in_the_ledger_stay(pyinfra: Pyinfra, database: Dat
     assert applied(database) == ["1", "2", "3", "99999999999999"]
 
 
+@ONE_SERVER
 def test_a_table_that_holds_rows_is_not_dropped_unasked(pyinfra: Pyinfra, database: Database) -> None:
     assert deploy(pyinfra, database, "deploy.apply").code == 0
     database.psql(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MIGRATION, ROOT, VERSION, Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, large_source, ledger, library, sqlx, write
+from neighbours import DEBIAN, HOST, ONE_SERVER, deploy, large_source, ledger, library, sqlx, write
 from servers import Database
 
 SMALL = {
@@ -47,6 +47,7 @@ def test_the_down_file_is_rendered_beside_the_migration(pyinfra: Pyinfra, tmp_pa
         assert (tmp_path / "rendered" / path.name).read_bytes() == path.read_bytes()
 
 
+@DEBIAN
 def test_the_same_source_applied_by_each_gives_equal_dumps_and_equal_ledgers(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_the_same_source_applied_by_each_gives_equal_dumps_and_equal_ledgers(
     assert (again.code, again.change("Migrate")) == (0, "no change")
 
 
+@ONE_SERVER
 def test_small_files_of_every_kind_go_from_hand_to_hand(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     """The CLI applies the first, we an out-of-order one and the rest, the library nothing, the CLI reverts."""
     folder = tmp_path / "migrations"
