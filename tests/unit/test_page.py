@@ -46,7 +46,7 @@ def browser(chromium: str, tmp_path: Path) -> Browser:
         file = tmp_path / "page.html"
         file.write_text(page, encoding="utf-8")
         command = [chromium, *SWITCHES.split(), f"--user-data-dir={tmp_path / 'profile'}", *switches, file.as_uri()]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120).stdout
 
     return run
 

@@ -32,8 +32,8 @@ def test_in_80_columns_expected_and_found_begin_rows_of_one_line() -> None:
         shown = " " * indent + line
         rows = [shown[start : start + 80].rstrip() for start in range(0, len(shown), 80)]
         assert rows[0].endswith(":") and "violation: i" in rows[0]
-        assert rows[1].startswith(" " * 13 + "expected ")
-        assert rows[2].startswith(" " * 13 + "found ")
+        assert rows[1].startswith(" " * 6 + "expected ")
+        assert rows[2].startswith(" " * 6 + "found ")
         assert len(rows) == 3
 
 
