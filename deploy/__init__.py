@@ -4,12 +4,16 @@ The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`. Th
 further down:
 
     waves, operations, facts                what changes a host, in which order, and what it says (pyinfra)
+    purging, batches                        the purge: what would go, and the loop that deletes it
     services, databases                     @pgservices and @pgdatabases: one inventory line that makes many hosts
     connector, session, leases, terminal    @postgres: the only connections
     plan, observation, target               a host as it should be, as it is, and the difference (pure)
     ledger, checks, migrations, templates   SQLx's ledger, the contract's checks, the source, Jinja (pure)
+    retention, purged                       what is past its retention: statements; values and sentences (pure)
     settings, conninfo                      inventory data (pure)
     script, errors, failure                 one message and its answer; how things fail
+    recorder                                what a run finds, from its first host to its end
+    summary, report, findings               the same for the console, for files, and as a value (pure)
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.
 """
@@ -20,8 +24,11 @@ from collections.abc import Callable
 from typing import Any
 
 
-def apply(*words: Any, **arguments: Any) -> None:
-    """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`."""
+def apply(*words: Any, report: Any = None, **arguments: Any) -> None:
+    """Migrate what is pending on every host, then verify. Arguments are data keys: `deploy.apply schema=health`.
+
+    `report` names a folder; what was found is written there, also when every host failed.
+    """
     from deploy import operations, verb, waves
 
     def declare(title: Callable[[str], str]) -> None:
@@ -29,18 +36,37 @@ def apply(*words: Any, **arguments: Any) -> None:
         if verb.goes_on():
             operations.verify(name=title("Verify"), after_migration=True, **arguments)
 
-    verb.check("apply", words, arguments)
+    verb.check("apply", words, arguments, own=["report"])
+    verb.record("apply", report, arguments)
     if verb.is_postgres("apply"):
         waves.run(declare)
 
 
-def verify(*words: Any, **arguments: Any) -> None:
-    """Run all checks on every host; nothing is written."""
+def verify(*words: Any, report: Any = None, **arguments: Any) -> None:
+    """Run all checks on every host; nothing is written there. `report` as in apply."""
     from deploy import operations, verb
 
-    verb.check("verify", words, arguments)
+    verb.check("verify", words, arguments, own=["report"])
+    verb.record("verify", report, arguments)
     if verb.is_postgres("verify"):
         operations.verify(name="Verify", **arguments)
+
+
+def purge(*words: Any, days: Any = None, report: Any = None, **arguments: Any) -> None:
+    """Delete events older than `retention_days`, for which `days` is the short word, in batches.
+
+    Other arguments are data keys. `report` as in apply; it is written as purge.json.
+    """
+    from deploy import purging, verb, waves
+
+    def declare(title: Callable[[str], str]) -> None:
+        purging.purge(name=title("Purge"), **arguments)
+
+    arguments = verb.renamed("purge", arguments, days=days, to="retention_days")
+    verb.check("purge", words, arguments, own=["days", "report"])
+    verb.record("purge", report, arguments)
+    if verb.is_postgres("purge"):
+        waves.run(declare)
 
 
 def revert(*words: Any, to: Any = None, allow_data_loss: Any = False, **arguments: Any) -> None:

@@ -40,6 +40,20 @@ class Database(PostgresFact[Answer]):
         return Answer.from_json(output[-1])
 
 
+class Asked(PostgresFact[Answer]):
+    """The answer to a script that only reads."""
+
+    @staticmethod
+    def default() -> Answer:
+        return Answer(error=SqlError("no answer"))
+
+    def command(self, script: Script) -> Script:
+        return script
+
+    def process(self, output: list[str]) -> Answer:
+        return Answer.from_json(output[-1])
+
+
 class Status(PostgresFact[dict[str, Any]]):
     """Version, role, applied, pending and drift of one host.
 

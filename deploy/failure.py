@@ -12,6 +12,7 @@ from pyinfra.api import FunctionCommand
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import PyinfraError
 
+from deploy import recorder
 from deploy.errors import NoHosts, Refused
 
 if TYPE_CHECKING:
@@ -30,30 +31,35 @@ class Failed(Exception):
         self.lines = lines
 
 
-def report(state: State, host: Host, lines: Sequence[str]) -> bool:
-    """The function of a command that fails: prints red lines, gives False. (pyinfra passes arguments named state and host.)"""
+def report(state: State, host: Host, lines: Sequence[str], verified: bool = False) -> bool:
+    """The function of a command that fails: prints red lines, gives False. (pyinfra passes arguments named state and host.)
+
+    `verified`: the lines are violations, which the recorder of the run has already; else they are why the host failed.
+    """
+    if not verified and (run := recorder.of(host)) is not None:
+        run.failed(host, lines)
     for line in lines:
         host.log_styled(line, fg="red", log_func=logger.error)
     return False
 
 
-def now(lines: Sequence[str]) -> None:
+def now(lines: Sequence[str], verified: bool = False) -> None:
     """Fail the current host while pyinfra prepares: it is in no operation from here on, and the exit code is 1."""
     state = pyinfra.state
     host = state.inventory.get_host(pyinfra.host.name)
-    report(state, host, lines)
+    report(state, host, lines, verified)
     try:
         state.fail_hosts({host})
     except PyinfraError as error:  # pyinfra's CLI would print file and line of this module
         raise NoHosts(str(error)) from None
 
 
-def fail(lines: Sequence[str]) -> Commands:
+def fail(lines: Sequence[str], verified: bool = False) -> Commands:
     """For operation bodies: while planning the host fails at once, while executing by a command that fails."""
     if pyinfra.state.is_executing:
-        yield FunctionCommand(report, (lines,), {})
+        yield FunctionCommand(report, (lines, verified), {})
     else:
-        now(lines)
+        now(lines, verified)
 
 
 def alone(body: Callable[P, Commands]) -> Callable[P, Commands]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.checks import Violation
 from deploy.errors import SqlError
+from deploy.findings import HostFindings
 from deploy.indexes import InvalidIndex
 from deploy.ledger import Row
 from deploy.script import Answer
@@ -49,6 +50,17 @@ class Observation:
     rows: tuple[Row, ...]
     violations: tuple[Violation, ...]
     check_error: SqlError | None = None
+
+    def findings(self, host: str, checks: tuple[str, ...]) -> HostFindings:
+        """What `checks` found on `host`."""
+        return HostFindings(
+            host=host,
+            database=self.database,
+            server_version=self.server_version,
+            role="standby" if self.in_recovery else "primary",
+            checks=checks,
+            violations=self.violations,
+        )
 
 
 def observe(answer: Answer, check_error: SqlError | None = None, login_pid: int | None = None) -> Observation:

@@ -46,6 +46,7 @@ def identifier(value: object) -> str:
 
 Duration = Annotated[int, BeforeValidator(milliseconds)]
 Identifier = Annotated[str, BeforeValidator(identifier)]
+Days = Annotated[int, Field(ge=1, le=1_000_000)]
 Port = Annotated[int, Field(strict=False, ge=1, le=65535)]
 
 
@@ -63,8 +64,9 @@ class Settings:
     lock_wait: Duration = 60_000
     query_budget_ms: Annotated[int, Field(ge=1)] = 100
     probe_rows: Annotated[int, Field(ge=0)] = 0
-    retention_days: Annotated[int, Field(ge=1)] = 90
-    health_retention_days: Annotated[int, Field(ge=1)] | None = None
+    retention_days: Days = 90
+    health_retention_days: Days | None = None
+    batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     wave: Annotated[int, Field(ge=0)] = 0
     max_connections_per_server: Annotated[int, Field(ge=1)] = 8
     replay_wait: Duration = 30_000

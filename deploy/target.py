@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import audit, checks, ledger, migrations, settings, templates
+from deploy import audit, checks, ledger, migrations, queries, settings, templates
 from deploy.migrations import Source
+from deploy.queries import Query
 from deploy.script import Part, Script
 from deploy.settings import Settings
 
@@ -23,11 +24,18 @@ class Target:
     settings: Settings
     source: Source
     checks: Path | None
+    queries: tuple[Query, ...] = ()
 
     @property
     def holds_contract(self) -> bool:
         """Whether the checks are the contract of the packaged source."""
         return self.settings.packaged and self.checks == checks.packaged()
+
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """The names of the checks in the order in which they run."""
+        files = checks.files(self.checks) if self.checks is not None else []
+        return tuple(path.name.removesuffix(".j2").removesuffix(".sql") for path in files)
 
     @property
     def ledger(self) -> str:
@@ -57,7 +65,8 @@ def resolve(host: str, data: Mapping[str, Any], **arguments: Any) -> Target:
         source = migrations.load(settings.expand(values.migrations), values.variables)
     if folder is not None:
         checks.files(folder)
-    return Target(values, source, folder)
+    named = queries.load(queries.packaged(), values.query_budget_ms) if values.packaged else ()
+    return Target(values, source, folder, named)
 
 
 def session_settings(values: Settings, *, for_session: bool = False) -> str:
@@ -72,6 +81,11 @@ def session_settings(values: Settings, *, for_session: bool = False) -> str:
         lock_timeout=0 if for_session else values.lock_timeout,
         statement_timeout=0 if for_session else values.statement_timeout,
     )
+
+
+def patience(values: Settings) -> float | None:
+    """How long to wait for the answer to a message, in seconds."""
+    return values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
 
 
 def read(target: Target, *, with_checks: bool = True) -> Script:
@@ -89,13 +103,12 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
     )
     found: list[Part] = []
     if with_checks and target.checks is not None:
-        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger)
-    timeout = values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
+        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger, queries=target.queries)
     return Script(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
         session_settings(values),
         status,
         *found,
         "COMMIT;\n",
-        timeout=timeout,
+        timeout=patience(values),
     )

@@ -10,10 +10,11 @@ from typing import Any
 
 from pyinfra import host, state
 
-from deploy import failure, target
+from deploy import failure, recorder, target
 from deploy.connector import PostgresConnector
 from deploy.conninfo import DATA_KEYS
 from deploy.errors import Refused
+from deploy.findings import HostFindings, PurgeFindings
 from deploy.settings import Settings
 
 
@@ -49,6 +50,49 @@ def refuse_flags() -> None:
     for flag, reason in _LOSING.items():
         if flag in words:
             raise Refused(f"{flag} is not supported: {reason}; leave it out, and use --parallel 1 to go host by host")
+
+
+def renamed(verb: str, arguments: Mapping[str, Any], *, days: Any, to: str) -> dict[str, Any]:
+    """The arguments with the short word `days` as the data key `to`. Raises Refused in the word that was used."""
+    if days is None:
+        return dict(arguments)
+    if not isinstance(days, int) or isinstance(days, bool) or days < 1:
+        raise Refused(f"deploy.{verb}: days={days} is no whole number of days from 1 on; write days=90")
+    if to in arguments:
+        raise Refused(f"deploy.{verb}: days={days} and {to}={arguments[to]} say it twice; leave one out")
+    return {**arguments, to: days}
+
+
+def record(verb: str, report: Any, arguments: Mapping[str, Any]) -> None:
+    """Tell the run's recorder what runs, also where the command line names a deploy file and not the verb itself."""
+    run = recorder.of(host)
+    if run is not None:
+        run.start(verb, {**arguments, "report": report})
+    elif report is not None:
+        raise Refused(f"deploy.{verb}: report={report}: no @postgres host in this run, so there is nothing to report")
+
+
+def verified(findings: HostFindings) -> None:
+    """The current host was verified, well or not."""
+    if (run := recorder.of(host)) is not None:
+        run.found(findings)
+
+
+def not_verified(reason: str) -> None:
+    """The current host was looked at and left unverified."""
+    if (run := recorder.of(host)) is not None:
+        run.not_verified(host.name, reason)
+
+
+def purged(findings: PurgeFindings) -> None:
+    """The current host was looked at, to be purged or left alone."""
+    if (run := recorder.of(host)) is not None:
+        run.purged(findings)
+
+
+def room() -> tuple[int, int | None]:
+    """The columns that pyinfra puts before a line of the current host, and those of the terminal (None: no terminal)."""
+    return len(f"    [{host.name}]{host.print_prefix_padding} "), recorder.width()
 
 
 def is_postgres(verb: str) -> bool:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from servers import Database, Server, binaries
 
+pytest_plugins = ["aging"]  # fixtures for the purge
+
 IN_CI = os.environ.get("CI") == "true"
 ROOT = Path(__file__).parent.parent
 VERSION = 20260111030835

@@ -33,9 +33,11 @@ lock_wait = "60s"
 query_budget_ms = 100
 probe_rows = 0
 
-# Days that events are kept. Days that older rows of the current status are kept: None is for ever.
+# Days that events are kept. Days that older rows of the current status are kept, the newest of each integration always: None is
+# for ever. Rows that deploy.purge deletes in one transaction, at most 100,000.
 retention_days = 90
 health_retention_days = None
+batch_rows = 10_000
 
 # Hosts of wave 0 finish before any host of wave 1 starts.
 wave = 0

@@ -58,7 +58,19 @@ def test_only_the_connectors_session_opens_connections(module: Path) -> None:
     assert not [node for node in calls if ast.unparse(node) == "psycopg.connect"]
 
 
-PURE = ["plan", "observation", "target", "ledger", "checks", "migrations", "templates", "settings", "conninfo"]
+PURE = [
+    "retention",
+    "purged",
+    "plan",
+    "observation",
+    "target",
+    "ledger",
+    "checks",
+    "migrations",
+    "templates",
+    "settings",
+    "conninfo",
+]
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -1,0 +1,156 @@
+"""deploy.purge beside other sessions: its locks, theirs, and another purge."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from aging import ADVISORY, HOST, SLOW, Purge, events, scans, wait_for
+from servers import Database
+
+from deploy.retention import LOCK_KEY
+
+
+def test_only_row_locks_are_taken_and_only_the_index_is_read(aged: Database, purge: Purge) -> None:
+    """Sampled all the time from a second session; a trigger makes each batch long enough to be seen."""
+    aged.psql(SLOW)
+    scanned = scans(aged)
+    modes: set[str] = set()
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(aged.url, autocommit=True) as watcher:
+        run = pool.submit(purge, "batch_rows=50")
+        while not run.done():
+            time.sleep(0.02)
+            modes |= {
+                mode
+                for (mode,) in watcher.execute(
+                    """SELECT DISTINCT l.mode FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                    WHERE a.application_name = 'integration-health-deploy' AND a.datname = current_database()
+                      AND l.relation IN ('integration_events'::regclass, 'integration_health'::regclass)"""
+                )
+            }
+        assert run.result().code == 0, run.result().out
+    assert "RowExclusiveLock" in modes
+    assert modes <= {"AccessShareLock", "RowShareLock", "RowExclusiveLock"}
+    used = {"idx_integration_events_occurred_at"}
+    wait_for(lambda: scans(aged)["idx_integration_events_occurred_at"] > scanned["idx_integration_events_occurred_at"] + 4)
+    got = scans(aged)
+    assert {key for key in got if got[key] > scanned[key]} - {"integration_events_pkey"} == used
+
+
+def test_a_second_purge_says_who_is_at_it(aged: Database, purge: Purge) -> None:
+    """In no moment of the first can another session take the lock, and when it has ended nothing is locked."""
+    aged.psql(SLOW)
+    tried = taken = 0
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(aged.url, autocommit=True) as other:
+        run = pool.submit(purge, "batch_rows=20")
+        wait_for(lambda: other.execute(ADVISORY).fetchone() != (0,))
+        second = purge()
+        while not run.done():
+            time.sleep(0.001)
+            with other.transaction():
+                got = other.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK_KEY]).fetchone()
+                busy = other.execute(
+                    "SELECT count(*) FROM integration_events WHERE occurred_at < now() - interval '90 days'"
+                ).fetchone()
+            tried, taken = tried + 1, taken + (got == (True,) and busy != (0,))
+        first = run.result()
+    assert first.code == 0, first.out
+    assert second.code == 1, second.out
+    (line,) = [line for line in second.lines(HOST) if line.startswith("another")]
+    assert re.fullmatch(
+        r"another purge is at work on this database: pid \d+, application integration-health-deploy, "
+        r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC; run again when it is done",
+        line,
+    )
+    assert (tried > 50, taken) == (True, 0)
+    assert aged.psql(ADVISORY) == "0"
+    assert (events(aged), aged.psql("SELECT count(*) FROM integration_health")) == (89, "203")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_purge_that_was_killed_leaves_no_lock_and_the_next_one_goes_on(
+    aged: Database, purge: Purge, tmp_path: Path, how: signal.Signals
+) -> None:
+    aged.psql(SLOW)
+    inventory = tmp_path / "killed.py"
+    inventory.write_text(f"hosts = [({HOST!r}, {aged.data!r})]\n")
+    command = [str(Path(sys.executable).parent / "pyinfra"), "-y", str(inventory), "deploy.purge", "batch_rows=20"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=aged.server.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: events(aged) < 300)
+    os.kill(process.pid, how)
+    process.wait()
+    wait_for(lambda: aged.psql(ADVISORY) == "0")
+    left = events(aged)
+    assert 89 < left < 300
+    aged.psql("DROP TRIGGER slow ON integration_events")
+    result = purge()
+    assert any(f"deleted {left - 89} rows" in line for line in result.lines(HOST)), result.out
+    assert events(aged) == 89
+
+
+def test_a_long_purge_tells_how_far_it_is(aged: Database, purge: Purge) -> None:
+    aged.psql(SLOW)
+    result = purge("batch_rows=20")
+    told = [line for line in result.lines(HOST) if re.fullmatch(r"deleted \d+ of 211 rows of .*, \d+ rows/s, \d+ remain", line)]
+    assert told, result.out
+
+
+def test_rows_that_others_hold_are_skipped_and_named_at_the_end(
+    aged: Database, purge: Purge, neighbour: psycopg.Connection
+) -> None:
+    neighbour.execute("SELECT FROM integration_events ORDER BY occurred_at LIMIT 12 FOR UPDATE")
+    result = purge("lock_wait=1s", "batch_rows=10")
+    assert (result.code, result.change("Purge")) == (1, "error"), result.out
+    pid = neighbour.info.backend_pid
+    assert f"12 rows still locked by pid {pid} (application night-shift) in integration_events; run again" in result.lines(HOST)
+    assert any(line.startswith("deleted 199 rows of integration_events in ") for line in result.lines(HOST))
+    assert (events(aged), aged.psql(ADVISORY)) == (101, "0")
+
+
+def test_holders_that_share_a_lock_are_named_too(aged: Database, purge: Purge, neighbour: psycopg.Connection) -> None:
+    """Two sharing lockers stand in a row as one multixact, which is no transaction that pg_locks knows."""
+    share = "SELECT FROM integration_events ORDER BY occurred_at LIMIT 1 FOR SHARE"
+    neighbour.execute(share)
+    neighbour.execute("CREATE TEMPORARY TABLE gives_a_transaction_id ()")
+    with psycopg.connect(aged.url, application_name="day-shift") as other:
+        other.execute(share)
+        result = purge("lock_wait=0")
+    assert result.code == 1
+    (line,) = [line for line in result.lines(HOST) if "still locked" in line]
+    assert line.startswith("1 row still locked by pid ") and "application night-shift" in line and "application day-shift" in line
+
+
+def test_rows_released_within_lock_wait_go_too(aged: Database, purge: Purge, neighbour: psycopg.Connection) -> None:
+    neighbour.execute("SELECT FROM integration_events ORDER BY occurred_at LIMIT 12 FOR UPDATE")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(purge)
+        wait_for(lambda: events(aged) == 101)
+        time.sleep(0.7)
+        neighbour.rollback()
+        assert run.result().code == 0, run.result().out
+    assert events(aged) == 89
+
+
+def test_a_table_that_is_locked_as_a_whole_is_tried_again(aged: Database, purge: Purge, neighbour: psycopg.Connection) -> None:
+    neighbour.execute("LOCK TABLE integration_events IN SHARE MODE")
+    result = purge("lock_wait=1s", "lock_timeout=200ms")
+    assert result.code == 1
+    assert any("55P03: ERROR: canceling statement due to lock timeout" in line for line in result.lines(HOST)), result.out
+    assert "HINT: tried for 1 s; run the command again, or raise lock_wait" in result.lines(HOST)
+    assert (events(aged), aged.psql(ADVISORY)) == (300, "0")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(purge, "lock_timeout=200ms")
+        time.sleep(2)
+        neighbour.rollback()
+        assert run.result().code == 0, run.result().out
+    assert events(aged) == 89
