@@ -14,7 +14,7 @@ from deploy.ledger import State
 from deploy.migrations import Migration
 from deploy.observation import Observation
 from deploy.plan import Plan, contract_holds
-from deploy.script import Part, Script
+from deploy.script import Script
 from deploy.target import Target
 from deploy.transactions import Run, Steps, ended_transaction, is_applied, prepare, send, under_lock
 
@@ -90,7 +90,7 @@ def write(run: Run, migration: Migration, adoption: Adoption) -> Commands:
         yield from prepare(run)
         if adoption.action == "record":
             wait = run.wanted.settings.lock_wait
-            sql = ledger.record(migration, ledger=run.place.name, execution_time=0, lock_wait=wait)
+            sql = run.place.record(migration, execution_time=0, lock_wait=wait)
         else:
             sql = templates.own(
                 "ledger/replace.sql.j2",
@@ -118,10 +118,8 @@ def _prove(run: Run, migration: Migration) -> Steps[None]:
     """The checks once more, under the lock and in the transaction that writes. Raises Failed."""
     wanted = run.wanted
     assert wanted.checks is not None
-    parts: list[Part] = list(
-        checks.parts(wanted.checks, schema=wanted.settings.schema, owner=wanted.settings.owner, ledger=run.place.name)
-    )
-    answer = yield from send(Script(*parts))
+    names = {"schema": wanted.settings.schema, "owner": wanted.settings.owner}
+    answer = yield from send(Script(*checks.parts(wanted.checks, **names, ledger=run.place.name, queries=wanted.queries)))
     found = [Violation(**row) for row in answer.rows if "check" in row]
     if found:
         yield Script("ROLLBACK")

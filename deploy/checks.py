@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy import templates
 from deploy.errors import Refused
+from deploy.queries import Query
 from deploy.script import Part
 
 
@@ -38,12 +39,13 @@ def files(folder: Path) -> list[Path]:
     return found
 
 
-def parts(folder: Path, *, schema: str | None, owner: str | None, ledger: str) -> Sequence[Part]:
+def parts(folder: Path, *, schema: str | None, owner: str | None, ledger: str, queries: Sequence[Query]) -> Sequence[Part]:
     """Each check of `folder` as a statement with the columns check, object, expected, actual."""
     result = []
     for path in files(folder):
         name = path.name.removesuffix(".j2").removesuffix(".sql")
-        sql = templates.render(folder, path.name, schema=schema, owner=owner, ledger=ledger).strip().removesuffix(";")
+        sql = templates.render(folder, path.name, schema=schema, owner=owner, ledger=ledger, queries=queries)
+        sql = sql.strip().removesuffix(";")
         head = templates.own("session/check.sql.j2", name=name)
         result += [Part(head), Part(sql, path.name.removesuffix(".j2")), Part("\n) AS violation;\n")]
     return result

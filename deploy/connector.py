@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pyinfra import logger
@@ -119,26 +120,28 @@ class PostgresConnector(BaseConnector):
         print_input: bool = False,
         **arguments: Any,
     ) -> tuple[bool, CommandOutput]:
-        """Run SQL. A psycopg error becomes a failed command, or for a `Script` an answer that says so."""
-        from deploy.script import Part, Script
+        """Run SQL. An error or a refusal becomes a failed command, or for a `Script` an answer that says so."""
+        from deploy.errors import SqlError
+        from deploy.script import Answer, Part, Script
 
         script = command if isinstance(command, Script) else None
         if print_input:
             self._echo(f">>> {command}")
-        if refused := [key for key, value in arguments.items() if not _makes_sense(key, value)]:
-            return self._finish(
-                False,
-                [f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"],
-                print_output,
-            )
         if script is not None:
             parts = script.parts
         else:
             parts = (Part(command.get_raw_value() if isinstance(command, StringCommand) else command),)
         timeout = arguments.get("_timeout") or (script.timeout if script is not None else None)
-        answer, notices = self._run(parts, timeout, keep=script is not None and script.keep)
+        notices: list[str] = []
+        if refused := [key for key, value in arguments.items() if not _makes_sense(key, value)]:
+            reason = f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"
+            answer = Answer(error=SqlError(reason))
+        else:
+            answer, notices = self._run(parts, timeout, keep=script is not None and script.keep)
         if answer.error is not None and script is None:
-            return self._finish(False, [*notices, *answer.error.lines()], print_output)
+            masked = str(command) != parts[0].sql  # then the offending line may hold what pyinfra hides
+            error = replace(answer.error, text=None) if masked else answer.error
+            return self._finish(False, [*notices, *error.lines()], print_output)
         return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:

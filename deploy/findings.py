@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from deploy.checks import Violation
+from deploy.errors import SqlError
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,17 @@ class QueryTiming:
     def within_budget(self) -> bool:
         return self.p95_ms <= self.budget_ms
 
+    def __str__(self) -> str:
+        return f"{self.name}: p95 {self.p95_ms:.2f} ms of {self.budget_ms:g} ms, p50 {self.p50_ms:.2f} ms, {self.runs} run(s)"
+
 
 @dataclass(frozen=True)
 class HostFindings:
     """One host. `checks` names every check that ran; a check without a violation of its name has passed.
 
     `error` says why nothing is known (the host could not be reached or read): then `server_version` and `role` may be None
-    and `checks` is empty. `not_probed` says why the probe did not run although it was asked for; None when it ran, and when
-    nobody asked (then `queries` is empty).
+    and `checks` is empty; or how a probe broke off, and then `checks` is not empty. `not_probed` says why the probe did not
+    run although it was asked for; None when it ran, and when nobody asked (then `queries` is empty).
     """
 
     host: str
@@ -48,6 +52,28 @@ class HostFindings:
     queries: tuple[QueryTiming, ...] = ()
     not_probed: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found; `checks` are those it ran. With `not_probed` it did not run, with `error` it broke off."""
+
+    checks: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    queries: tuple[QueryTiming, ...] = ()
+    not_probed: str | None = None
+    error: SqlError | None = None
+
+    def add_to(self, findings: HostFindings) -> HostFindings:
+        """The findings of the catalogs with those of the probe."""
+        return replace(
+            findings,
+            checks=findings.checks + self.checks,
+            violations=findings.violations + self.violations,
+            queries=self.queries,
+            not_probed=self.not_probed,
+            error=self.error.summary if self.error is not None else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 from gevent.event import Event
+from gevent.lock import Semaphore
 
 
 class Slots:
@@ -84,3 +85,11 @@ _servers: dict[tuple[str, str], Slots] = {}
 def slots(host: str, port: str, limit: int) -> Slots:
     """The slots of the server at `host` and `port`, the same for every caller of a run; the first caller's limit holds."""
     return _servers.setdefault((host, port), Slots(limit))
+
+
+_turns: dict[tuple[str, str], Semaphore] = {}
+
+
+def turn(host: str, port: str) -> Semaphore:
+    """What one connection at a time may do to the server at `host` and `port`: `with turn(...)`. Hold no transaction before."""
+    return _turns.setdefault((host, port), Semaphore())

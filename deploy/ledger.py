@@ -108,6 +108,19 @@ class Place:
         variables = self._variables(version, ledger_exists)
         return templates.own("ledger/begin.sql.j2", **variables, owner=self.owner, session_pid=session_pid)
 
+    def record(self, migration: Migration, *, execution_time: int, lock_wait: int) -> str:
+        """The row of an applied migration; `execution_time` in nanoseconds, `lock_wait` in milliseconds."""
+        return templates.own(
+            "ledger/record.sql.j2",
+            ledger=self.name,
+            owner=self.owner,
+            version=migration.version,
+            description=migration.description,
+            checksum=migration.checksum.hex(),
+            execution_time=execution_time,
+            lock_wait=lock_wait,
+        )
+
     def reread(self, version: int, *, ledger_exists: bool) -> str:
         """Resets the session, then reads the state without lock."""
         return templates.own("ledger/reread.sql.j2", **self._variables(version, ledger_exists), reset=reset())
@@ -147,19 +160,6 @@ def reset() -> str:
 
 def create(ledger: str, *, schemas: Sequence[str] = (), create_table: bool = True) -> str:
     return templates.own("ledger/create.sql.j2", ledger=ledger, schemas=schemas, create_table=create_table)
-
-
-def record(migration: Migration, *, ledger: str, execution_time: int, lock_wait: int) -> str:
-    """The ledger row of an applied migration; `execution_time` in nanoseconds, `lock_wait` in milliseconds."""
-    return templates.own(
-        "ledger/record.sql.j2",
-        ledger=ledger,
-        version=migration.version,
-        description=migration.description,
-        checksum=migration.checksum.hex(),
-        execution_time=execution_time,
-        lock_wait=lock_wait,
-    )
 
 
 def dirty_problem(version: int) -> str:

@@ -133,18 +133,13 @@ def _load(path: Path, variables: str) -> Source:
 
 def _content(entry: Path, variables: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """What Postgres gets of a file, and the file itself."""
-    raw = _bytes(entry)
+    try:
+        raw = templates.read(entry)
+    except OSError as error:
+        raise Refused(f"{entry}: {error.strerror}") from None
     if entry.suffix != ".j2":
         return raw, raw
     return templates.render(entry.parent, entry.name, **variables).encode(), raw
-
-
-@cache
-def _bytes(entry: Path) -> bytes:
-    try:
-        return entry.read_bytes()
-    except OSError as error:
-        raise Refused(f"{entry}: {error.strerror}") from None
 
 
 def _text(entry: Path, content: bytes) -> str:

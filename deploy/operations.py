@@ -6,17 +6,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import adopting, failure, no_transaction, plan, reverting, summary, target, transactions, verb
+from deploy import adopting, failure, leases, no_transaction, plan, probe, reverting, summary, target, transactions, verb
+from deploy.connector import PostgresConnector
 from deploy.errors import SqlError
 from deploy.facts import Database
 from deploy.failure import Commands
+from deploy.findings import Probed
 from deploy.migrations import Migration
 from deploy.observation import Observation, observe
+from deploy.script import Answer, Script
 from deploy.target import Target
 from deploy.transactions import Run
 
@@ -134,7 +137,7 @@ def _write(state: Any, host: Any, path: Path, content: bytes) -> bool:
 @operation()
 @failure.alone
 def verify(after_migration: bool = False, **arguments: Any) -> Commands:
-    """Run the checks; each violation is one red line, and the host fails. Reads only.
+    """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
 
     `after_migration`: a plan that still has something to migrate is not verified yet.
     """
@@ -146,17 +149,52 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     if after_migration and not state.is_executing and (pending := plan.make(wanted, seen).pending):
         verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
-    elif seen.check_error is not None:
+        return
+    if seen.check_error is not None:
         yield from failure.fail(seen.check_error.lines())
-    elif seen.violations:
-        verb.verified(seen.findings(host.name, wanted.check_names))
-        yield from failure.fail(summary.violations(seen.violations, *verb.room()), verified=True)
-    elif wanted.checks is None:
+        return
+    probed = _probe(wanted, seen)
+    found = probed.add_to(seen.findings(host.name, wanted.check_names))
+    if wanted.checks is None:
         verb.not_verified("this source has no checks")
+    else:
+        verb.verified(found)
+    broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
+    if found.violations or broken:
+        yield from failure.fail([*summary.violations(found.violations, *verb.room()), *broken], verified=True)
+    elif wanted.checks is None:
         host.log("not verified: this source has no checks; set `checks`")
     else:
-        verb.verified(seen.findings(host.name, wanted.check_names))
         host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
+
+
+def _probe(wanted: Target, seen: Observation) -> Probed:
+    """Try the named queries and storage when `probe_rows` asks for it. What it writes is rolled back: to pyinfra it is a read."""
+    rows = wanted.settings.probe_rows
+    if not rows:
+        return Probed()
+    if reason := probe.reason_not_to(wanted, seen):
+        probed = Probed(not_probed=reason)
+    elif not state.is_executing:
+        host.log(f"will be probed with {rows:,} rows in temporary tables")
+        return Probed()
+    else:
+        endpoint = cast(PostgresConnector, host.connector).endpoint
+        with leases.turn(endpoint.host, endpoint.port):  # side by side, probes would measure each other
+            probed = probe.run(wanted, rows, _send, host.log)
+    for timing in probed.queries:
+        host.log(f"probed: {timing}")
+        if state.print_input:
+            for line in timing.plan.splitlines():
+                host.log(f"  {line}")
+    if probed.not_probed is not None:
+        host.log(f"not probed: {probed.not_probed}")
+    return probed
+
+
+def _send(script: Script) -> Answer:
+    _, output = host.run_shell_command(script)
+    return Answer.from_json(output.stdout)
 
 
 def _read(wanted: Target, arguments: dict[str, Any]) -> Observation | SqlError:

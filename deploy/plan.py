@@ -161,7 +161,7 @@ def unwritable(target: Target, seen: Observation, pending: Sequence[Migration]) 
         if seen.pooled:
             return pooled_problem(migration)
         left = indexes.of_file(migration.sql, seen.invalid_indexes)
-        if left and not target.settings.repair_invalid_indexes:
+        if left and not target.settings.repair_invalid_indexes and seen.holder is None:
             return f"{migration.file}: INVALID index {left[0].index} is in the way: {indexes.next_step(left[:1], None)}"
     return None
 

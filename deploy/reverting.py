@@ -99,7 +99,7 @@ def revert(run: Run, up: Migration, down: Migration, *, allow_data_loss: bool) -
 def _run(run: Run, down: Migration) -> Steps[Sequence[int]]:
     """Run the down file; the tables (oids) that are gone after it."""
     yield from send(Script(Part(down.sql, down.file)))
-    answer = yield from send(Script(templates.own("revert/gone.sql.j2", version=down.version)))
+    answer = yield from send(Script(templates.own("revert/gone.sql.j2", version=down.version, owner=run.place.owner)))
     if not answer.column("same_transaction"):
         yield Script("ROLLBACK;\n", ledger.reset())
         raise Failed(ended_transaction(down, "taken from the ledger"))

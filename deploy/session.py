@@ -187,9 +187,10 @@ class Session:
     def _roll_back(self, connection: _Connection) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:
             return
+        connection.deadline = time.monotonic() + _GRACE
         try:
             connection.rollback()
-        except psycopg.Error:
+        except (psycopg.Error, _DeadlinePassed):
             connection.close()
 
 
@@ -231,7 +232,7 @@ def _value(raw: bytes | None, oid: int) -> Any:
 
 
 def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
-    reason = " ".join(str(error).split())
+    reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
     if error.diag.sqlstate is not None:
         reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
     return SqlError(
@@ -247,7 +248,10 @@ def _file(parts: Sequence[Part]) -> dict[str, Any]:
 def _sql_error(error: psycopg.Error, parts: Sequence[Part]) -> SqlError:
     diag = error.diag
     if diag.sqlstate is None:
-        return SqlError(" ".join(str(error).split()), **_file(parts))
+        reason = " ".join(str(error).split())
+        if reason.startswith("COPY cannot"):  # psycopg's advice is for programmers
+            reason = "COPY FROM STDIN and TO STDOUT have no data here; write INSERT instead"
+        return SqlError(reason, **_file(parts))
     place = _file(parts)
     if diag.statement_position:
         name, line, column, text = locate(parts, int(diag.statement_position))

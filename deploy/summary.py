@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.checks import Violation
-from deploy.report.fleet import Fleet, condition
+from deploy.report.fleet import Fleet, condition, sentence
 
 LISTED = 30
 """Broken hosts named at the end of a run; with more, a report is the better list."""
 
 _LABEL = "violation: "
+_LEAD = 6
 _NAME = 40
 
 
@@ -28,7 +29,7 @@ def violations(found: Sequence[Violation], indent: int, width: int | None) -> li
     first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
     if indent + len(_LABEL) + first + 1 + second + 1 + third <= width:
         return [f"{_LABEL}{a:{first}} {b:{second}} {c}" for a, b, c in rows]
-    lead = " " * (len(_LABEL) + 2)
+    lead = " " * _LEAD
     return [_fill(_fill(f"{_LABEL}{a}", indent, width) + f"{lead}{b}", indent, width) + f"{lead}{c}" for a, b, c in rows]
 
 
@@ -54,7 +55,7 @@ def lines(fleet: Fleet, width: int | None) -> list[Line]:
     room = min(max((len(host.host) for host in broken), default=0), _NAME)
     for host in broken[:LISTED]:
         if host.error is not None:
-            what = f"{condition(host)}: {host.error.splitlines()[0]}"
+            what = f"{condition(host)}: {sentence(host)}"
         else:
             count = len(host.violations)
             what = f"{count} violation{'' if count == 1 else 's'}: {host.violations[0]}"

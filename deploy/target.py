@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import audit, checks, ledger, migrations, settings, templates
+from deploy import audit, checks, ledger, migrations, queries, settings, templates
 from deploy.migrations import Source
+from deploy.queries import Query
 from deploy.script import Part, Script
 from deploy.settings import Settings
 
@@ -23,6 +24,7 @@ class Target:
     settings: Settings
     source: Source
     checks: Path | None
+    queries: tuple[Query, ...] = ()
 
     @property
     def holds_contract(self) -> bool:
@@ -63,7 +65,8 @@ def resolve(host: str, data: Mapping[str, Any], **arguments: Any) -> Target:
         source = migrations.load(settings.expand(values.migrations), values.variables)
     if folder is not None:
         checks.files(folder)
-    return Target(values, source, folder)
+    named = queries.load(queries.packaged(), values.query_budget_ms) if values.packaged else ()
+    return Target(values, source, folder, named)
 
 
 def session_settings(values: Settings, *, for_session: bool = False) -> str:
@@ -100,7 +103,7 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
     )
     found: list[Part] = []
     if with_checks and target.checks is not None:
-        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger)
+        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger, queries=target.queries)
     return Script(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
         session_settings(values),

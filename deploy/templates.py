@@ -29,18 +29,30 @@ def literal(value: object) -> str:
     """`value` as an SQL literal; None is NULL."""
     from psycopg import sql
 
+    if isinstance(value, jinja2.Undefined):
+        str(value)  # raises, with the variable's name
     return sql.Literal(value).as_string()
 
 
 @cache
+def read(path: Path) -> bytes:
+    """The bytes of a file, read once a run. Raises OSError."""
+    return path.read_bytes()
+
+
+@cache
 def environment(folder: Path) -> jinja2.Environment:
+    def load(name: str) -> tuple[str, str, None] | None:
+        path = folder.joinpath(*jinja2.loaders.split_template_path(name))
+        return (read(path).decode(), str(path), None) if path.is_file() else None
+
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder, encoding="utf-8"),
+        loader=jinja2.FunctionLoader(load),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         newline_sequence="\n",
         autoescape=False,
-        auto_reload=False,  # a run reads each file once
+        auto_reload=False,
         cache_size=-1,
     )
     made.filters.update(ident=ident, literal=literal)

@@ -101,7 +101,7 @@ def apply(run: Run, migration: Migration) -> Commands:
         yield from send(Script(Part(migration.sql, migration.file)))
         elapsed = run.elapsed
         wait = run.wanted.settings.lock_wait
-        record = Script(ledger.record(migration, ledger=run.place.name, execution_time=elapsed, lock_wait=wait))
+        record = Script(run.place.record(migration, execution_time=elapsed, lock_wait=wait))
         yield record
         error = record.answer.error
         ledger_went_with_it = error is not None and error.sqlstate == _NO_SUCH_TABLE and not run.ledger_exists

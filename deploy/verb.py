@@ -38,6 +38,20 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
         state.check_for_changes = True
 
 
+_LOSING = {
+    "--no-wait": "a host that fails would end with exit code 0",
+    "--serial": "hosts would run one by one, in no order and without waves",
+}
+"""Flags of pyinfra that lose failures or waves. Only the command line shows them: pyinfra passes them to nobody."""
+
+
+def refuse_flags() -> None:
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    for flag, reason in _LOSING.items():
+        if flag in words:
+            raise Refused(f"{flag} is not supported: {reason}; leave it out, and use --parallel 1 to go host by host")
+
+
 def renamed(verb: str, arguments: Mapping[str, Any], *, days: Any, to: str) -> dict[str, Any]:
     """The arguments with the short word `days` as the data key `to`. Raises Refused in the word that was used."""
     if days is None:
@@ -79,20 +93,6 @@ def purged(findings: PurgeFindings) -> None:
 def room() -> tuple[int, int | None]:
     """The columns that pyinfra puts before a line of the current host, and those of the terminal (None: no terminal)."""
     return len(f"    [{host.name}]{host.print_prefix_padding} "), recorder.width()
-
-
-_LOSING = {
-    "--no-wait": "a host that fails would end with exit code 0",
-    "--serial": "hosts would run one by one, in no order and without waves",
-}
-"""Flags of pyinfra that lose failures or waves. Only the command line shows them: pyinfra passes them to nobody."""
-
-
-def refuse_flags() -> None:
-    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
-    for flag, reason in _LOSING.items():
-        if flag in words:
-            raise Refused(f"{flag} is not supported: {reason}; leave it out, and use --parallel 1 to go host by host")
 
 
 def is_postgres(verb: str) -> bool:

@@ -7,6 +7,7 @@ wave has operations of its own, and the last of them, the gate to the next wave,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from pyinfra import host, state
@@ -22,7 +23,7 @@ _SHOWN = 3
 
 def run(declare: Callable[[Callable[[str], str]], None]) -> None:
     """Call `declare` for the current host in its wave; it gets a function that makes `Migrate` into `Migrate (wave 1)`."""
-    waves = sorted({_wave(member) for member in _members()})
+    waves = _waves(state.inventory)
     if len(waves) < 2:
         declare(lambda title: title)
     else:
@@ -51,7 +52,7 @@ def _from(waves: Sequence[int], declare: Callable[[Callable[[str], str]], None])
 def gate(wave: int) -> Commands:
     """Fail the hosts of `wave` when a host of an earlier one has failed, also by not being there to connect to."""
     if state.is_executing and _wave(host) == wave:
-        failed = [member for member in state.failed_hosts if state.is_host_in_limit(member) and _wave(member) < wave]
+        failed = [member for member in state.failed_hosts if _wave(member) < wave]
         if failed:
             yield from failure.fail([_not_attempted(failed)])
 
@@ -63,8 +64,10 @@ def _not_attempted(failed: Sequence[Any]) -> str:
     return f"not attempted: wave {first} failed on {', '.join(names[:_SHOWN])}{more}"
 
 
-def _members() -> list[Any]:
-    return [member for member in state.inventory if state.is_host_in_limit(member)]
+@cache
+def _waves(inventory: Any) -> tuple[int, ...]:
+    """The waves of the hosts that take part in this run, in order."""
+    return tuple(sorted({_wave(member) for member in inventory if state.is_host_in_limit(member)}))
 
 
 def _wave(member: Any) -> int:

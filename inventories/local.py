@@ -2,4 +2,4 @@
 
 from deploy.embedded import start
 
-hosts = [("@postgres/local", start())]
+hosts = [("@postgres/local", {**start(), "probe_rows": 10_000})]

@@ -51,6 +51,12 @@ def is_deployed(database: Database) -> bool:
     return indexes == "5" and database.psql("SELECT version FROM _sqlx_migrations") == str(VERSION)
 
 
+def whole(database: Database) -> str:
+    """pg_dump with every row."""
+    lines = database.server.client("pg_dump", "--inserts", database.name).splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
 def login(database: Database, role: str, *, options: str = "") -> dict[str, object]:
     """A role of the server that may connect, with the superuser's password; the host data to connect as it."""
     quoted = role.replace('"', '""')

@@ -63,6 +63,10 @@ def host(name: str, *violations: Violation, queries: tuple[QueryTiming, ...] = (
     )
 
 
+def unreached(name: str) -> HostFindings:
+    return HostFindings(host=name, database=None, server_version=None, role=None, error=REFUSED)
+
+
 def fleet(*hosts: HostFindings, dry: bool = False, verb: str = "verify", **not_verified: str) -> Fleet:
     return Fleet(
         verb=verb,
@@ -86,7 +90,7 @@ def two_hundred() -> Fleet:
     for number in range(1, 201):
         name = f"@postgres/db-{number:03}.eu"
         if number == 113:
-            hosts.append(HostFindings(host=name, database=None, server_version=None, role=None, error=REFUSED))
+            hosts.append(unreached(name))
             continue
         found = {57: (STATUS, INDEX), 88: SLOW}.get(number, ())
         slow = 60.0 if number == 88 else 1 + (number * 37 % 100) / 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import selectors
 import socket
 import threading
@@ -48,7 +49,7 @@ class _Link:
 
 
 class Proxy:
-    """Listens on `port` of the loopback. One loop serves all links: a client's end is seen before the next one's start."""
+    """Listens on `port` of the loopback; one loop serves all links, in the order of what happens."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -79,15 +80,18 @@ class Proxy:
 
     def _loop(self) -> None:
         while not self._ending.is_set():
-            events = [key for key, _ in self._selector.select(timeout=0.05)]
-            for key in sorted(events, key=lambda key: key.fileobj is self._listener):
+            for key, _ in self._selector.select(timeout=0.05):
                 if key.fileobj is self._listener:
                     self._accept()
                 else:
                     self._forward(key.data, key.fileobj)  # type: ignore[arg-type]
 
     def _accept(self) -> None:
+        """Whoever closed a connection before opening this one is seen to have done so."""
         client, _ = self._listener.accept()
+        for link in self.links:
+            while id(link) in self._open and select.select([link.client], [], [], 0)[0]:
+                self._forward(link, link.client)
         link = _Link(client, socket.create_connection(("127.0.0.1", self._target)))
         self.links.append(link)
         self._open.add(id(link))
@@ -99,10 +103,12 @@ class Proxy:
         if source.fileno() < 0:
             return
         try:
-            data = source.recv(65536)
+            data = source.recv(65536, socket.MSG_DONTWAIT)
             if data:
                 (link.from_client if source is link.client else link.from_server)(data)
                 return
+        except BlockingIOError:
+            return  # read by _accept meanwhile
         except OSError:
             pass
         self._open.discard(id(link))

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as Xml
 
 from deploy.checks import Violation
 from deploy.findings import HostFindings
-from deploy.report.fleet import Fleet, condition, printable, violations_of
+from deploy.report.fleet import Fleet, condition, printable, sentence, violations_of
 
 
 def render(fleet: Fleet) -> bytes:
@@ -32,7 +32,7 @@ def _suite(fleet: Fleet, host: HostFindings) -> Xml.Element:
         Xml.SubElement(properties, "property", name=key, value=printable(getattr(host, key) or "unknown"))
     reached = _case(suite, name, "reached")
     if host.error is not None:
-        error = Xml.SubElement(reached, "error", type=condition(host), message=printable(host.error.splitlines()[0]))
+        error = Xml.SubElement(reached, "error", type=condition(host), message=printable(sentence(host)))
         error.text = printable(host.error)
     for check in fleet.checks:
         case = _case(suite, name, check)

@@ -61,6 +61,11 @@ def condition(host: HostFindings) -> Condition:
     return "as wanted" if host.checks else "not verified"
 
 
+def sentence(host: HostFindings) -> str:
+    """The first line of the host's error, which says what, where and what next; empty without an error."""
+    return next(iter((host.error or "").splitlines()), "")
+
+
 def all_checks(hosts: tuple[HostFindings, ...], planned: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Every check's name once: those that were planned, then those that ran, then those that only violations name."""
     names = dict.fromkeys(planned)

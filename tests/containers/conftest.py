@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def start(request: pytest.FixtureRequest, engine: None) -> Iterator[Start]:
 
     started: list[Any] = []
 
-    def run(scripts: list[Path] | None = None, folders: dict[Path, str] | None = None, **settings: str) -> Container:
+    def run(
+        scripts: list[Path] | None = None, folders: dict[Path, str] | None = None, in_memory: bool = False, **settings: str
+    ) -> Container:
         made = PostgresContainer(request.param, username=USER, password=PASSWORD, dbname=DATABASE, driver=None)
         made.with_name(f"integration-health-{uuid.uuid4().hex[:8]}")
         for script in scripts or []:
@@ -101,14 +104,16 @@ def start(request: pytest.FixtureRequest, engine: None) -> Iterator[Start]:
         for folder, place in (folders or {}).items():
             made.with_volume_mapping(str(folder), place, "ro")
         given = {"fsync": "off", "log_statement": "all", "log_line_prefix": "%m|%a|%d|", **settings}
+        if in_memory:
+            made.with_tmpfs_mount("/var/lib/postgresql", "size=8g")
         made.with_command(["postgres", *(word for key, value in given.items() for word in ("-c", f"{key}={value}"))])
         started.append(made)
         made.start()
         return Container(made, request.param)
 
     yield run
-    for made in started:
-        made.stop()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda made: made.stop(), started))
 
 
 @pytest.fixture(autouse=True)

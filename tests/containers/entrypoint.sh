@@ -4,6 +4,7 @@
 set -euo pipefail
 
 if [ "$(id -u)" = 0 ]; then
+    install -d -o postgres -g postgres -m 700 "$PGDATA"
     exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"
 fi
 

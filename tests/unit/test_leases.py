@@ -127,3 +127,31 @@ def test_a_hundred_hosts_share_three_slots_and_all_get_their_turns() -> None:
 def test_a_server_is_a_host_and_a_port(host: str, port: str, same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_servers", {})
     assert (leases.slots("a", "5432", 8) is leases.slots(host, port, 8)) is same
+
+
+def test_a_full_server_gets_our_idle_connections_back() -> None:
+    slots = Slots(3)
+    idle, busy, newcomer = (Holder(slots) for _ in range(3))
+    for holder in (idle, busy, newcomer):
+        holder.use()
+    idle.park()
+    slots.shed()
+    assert (idle.open, busy.open, newcomer.open) == (False, True, True)
+    idle.use()
+    assert idle.open
+
+
+def test_hosts_of_a_full_server_share_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now[0])
+    slots = Slots(1)
+    waited = []
+    for step in (0, 5, 5):
+        now[0] += step
+        waited.append(slots.refused())
+    assert waited == [0, 5, 10]
+    now[0] += 60
+    assert slots.refused() == 0, "after a minute without a refusal the next one is the first of a new row"
+    now[0] += 5
+    slots.accepted()
+    assert slots.refused() == 0

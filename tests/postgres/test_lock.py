@@ -1,0 +1,207 @@
+"""SQLx's lock, shared: with another deploy, with the real library, and with the real CLI, which takes none."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import Pyinfra
+from neighbours import DEBIAN, HOST, deploy, finish, ledger, locks, start_deploy, start_inventory, start_library, start_sqlx, write
+from servers import PASSWORD, SUPERUSER, Database
+
+from deploy.ledger import lock_key
+
+pytestmark = DEBIAN
+
+ROUNDS = 20
+FILES = {
+    f"{n}_step.sql": f"CREATE TABLE t_{n} (id int PRIMARY KEY); SELECT pg_sleep(0.04);"
+    f"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT {n}'; DROP FUNCTION f();"
+    for n in range(1, 13)
+}
+
+
+@contextmanager
+def session(database: Database, application: str = "someone") -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=database.server.port,
+        user=SUPERUSER,
+        password=PASSWORD,
+        dbname=database.name,
+        application_name=application,
+        autocommit=True,
+    ) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("database_name", "key"), [("postgres", 368907709894077238), ("app", 3469795979745788610), ("my-db", 603963459812200890)]
+)
+def test_the_key_is_that_of_sqlx(database_name: str, key: int, server: object) -> None:
+    assert lock_key(database_name) == key
+
+
+@pytest.mark.timeout(900)
+def test_two_deploys_the_library_and_two_clis_at_once_twenty_rounds(database: Database, tmp_path: Path) -> None:
+    """Every one of ours ends well; the two CLIs may lose their own race; each row is there once, and no lock remains."""
+    source = write(tmp_path / "migrations", FILES)
+    randomly = random.Random(22_1)
+    want: list[str] | None = None
+    met = 0
+    for number in range(ROUNDS):
+        one = database.server.database()
+        ours = [start_deploy(tmp_path / f"deploy{n}", one, "deploy.apply", migrations=str(source)) for n in range(2)]
+        time.sleep(randomly.uniform(0.4, 1.2))
+        others: list[subprocess.Popen[str]] = []
+        starts = [
+            lambda one=one: start_library(one, source),
+            lambda one=one: start_sqlx(one, source, "run"),
+            lambda one=one: start_sqlx(one, source, "run"),
+        ]
+        randomly.shuffle(starts)
+        for start in starts:
+            others.append(start())
+            time.sleep(randomly.uniform(0, 0.3))
+        results = [finish(process, timeout=120) for process in ours]
+        theirs = [finish(process, timeout=120) for process in others]
+        for result in results:
+            assert result.code == 0, f"round {number}: {result.out}"
+            assert "Traceback" not in result.out
+        met += sum("applied meanwhile by someone else" in result.out for result in results)
+        got = ledger(one)
+        want = want or got
+        assert len(got) == len(FILES), f"round {number}: {[result.out for result in theirs]}"
+        assert got == want, f"round {number}"
+        assert locks(one) == "0"
+        one.server.client("psql", "-Xqc", f'DROP DATABASE "{one.name}" WITH (FORCE)', "postgres")
+    assert met, "in no round did two of them meet"
+
+
+def test_who_holds_the_lock_is_said_when_lock_wait_is_over(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    source = write(tmp_path / "migrations", {"1_a.sql": "SELECT 1"})
+    with session(database, "service at start") as other:
+        other.execute(f"SELECT pg_advisory_lock({lock_key(database.name)})")
+        pid = other.info.backend_pid
+        started = time.monotonic()
+        got = deploy(pyinfra, database, "deploy.apply", migrations=str(source), lock_wait="1s")
+        assert got.code == 1
+        assert time.monotonic() - started < 60
+        (line,) = [line for line in got.lines(HOST) if "another migrator" in line]
+        assert re.fullmatch(
+            rf"another migrator holds the lock of this database: pid {pid}, application service at start, since \d{{4}}-\S+; "
+            r"waited 1 s, run the command again when it is done, or raise lock_wait",
+            line,
+        ), line
+    assert locks(database) == "0"
+    assert deploy(pyinfra, database, "deploy.apply", migrations=str(source)).code == 0
+
+
+def test_the_lock_is_waited_for(database: Database, tmp_path: Path) -> None:
+    source = write(tmp_path / "migrations", {"1_a.sql": "SELECT 1"})
+    with session(database) as other:
+        other.execute(f"SELECT pg_advisory_lock({lock_key(database.name)})")
+        process = start_deploy(tmp_path / "d", database, "deploy.apply", migrations=str(source))
+        time.sleep(2.5)
+        assert process.poll() is None
+        assert other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,), "polled, not blocked in"
+    assert finish(process).code == 0
+
+
+def test_a_busy_table_is_tried_again_within_lock_wait(database: Database, tmp_path: Path) -> None:
+    database.psql("CREATE TABLE busy ()")
+    source = write(tmp_path / "migrations", {"1_a.sql": "ALTER TABLE busy ADD a int"})
+    with session(database) as other:
+        other.execute("BEGIN; LOCK TABLE busy")
+        process = start_deploy(tmp_path / "d", database, "deploy.apply", migrations=str(source), lock_timeout="100ms")
+        time.sleep(2.5)
+        assert process.poll() is None
+    assert finish(process).code == 0
+
+
+def test_a_table_that_stays_busy_is_given_up_after_lock_wait(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    database.psql("CREATE TABLE busy ()")
+    source = write(tmp_path / "migrations", {"1_a.sql": "ALTER TABLE busy ADD a int"})
+    with session(database) as other:
+        other.execute("BEGIN; LOCK TABLE busy")
+        got = deploy(pyinfra, database, "deploy.apply", migrations=str(source), lock_timeout="100ms", lock_wait="1s")
+    assert got.code == 1
+    assert "1_a.sql: 55P03: ERROR: canceling statement due to lock timeout" in got.out
+    assert "tried for 1 s; run the command again, or raise lock_wait" in got.lines(HOST)
+    assert locks(database) == "0"
+
+
+def test_the_victim_of_a_deadlock_tries_again(database: Database, tmp_path: Path) -> None:
+    database.psql("CREATE TABLE a (); CREATE TABLE b ()")
+    source = write(
+        tmp_path / "migrations", {"1_a.sql": "SET LOCAL deadlock_timeout = 10; LOCK TABLE a; SELECT pg_sleep(2); LOCK TABLE b;"}
+    )
+    with session(database) as other:
+        other.execute("SET deadlock_timeout = '30s'; BEGIN; LOCK TABLE b")
+        process = start_deploy(tmp_path / "d", database, "deploy.apply", migrations=str(source))
+        while other.execute("SELECT count(*) FROM pg_locks WHERE relation = 'a'::regclass").fetchone() == (0,):
+            time.sleep(0.05)
+        other.execute("LOCK TABLE a")
+        other.execute("COMMIT")
+    result = finish(process)
+    assert result.code == 0, result.out
+    assert "40P01" in database.server.log.read_text() or "deadlock detected" in database.server.log.read_text()
+
+
+def test_after_an_sql_error_the_ledger_is_read_again_before_judging(database: Database, tmp_path: Path) -> None:
+    """The CLI, which takes no lock, records the file while ours waits for a table of it."""
+    database.psql("CREATE TABLE gate ()")
+    source = write(tmp_path / "migrations", {"1_a.sql": "CREATE TABLE a (); LOCK TABLE gate;"})
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with session(database) as gate:
+        gate.execute("BEGIN; LOCK TABLE gate")
+        theirs = start_sqlx(database, source, "run")
+        while database.psql(waiting) != "1":
+            time.sleep(0.05)
+        process = start_deploy(tmp_path / "d", database, "deploy.apply", migrations=str(source))
+        while database.psql(waiting) != "2":
+            assert process.poll() is None
+            time.sleep(0.05)
+    ours = finish(process)
+    assert finish(theirs).code == 0
+    assert ours.code == 0, ours.out
+    assert "1 a: applied meanwhile by someone else" in ours.lines(HOST)
+    assert len(ledger(database)) == 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELEC", "COMMIT", "-- no-transaction\nCREATE INDEX CONCURRENTLY ON nowhere (a)"],
+)
+def test_a_lock_is_released_on_every_path(sql: str, pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    """Looked at while the connection is still open: the inventory has a second host, which is slow."""
+    source = write(tmp_path / "migrations", {"1_a.sql": sql})
+    slow = write(tmp_path / "slow", {"1_a.sql": "SELECT pg_sleep(6)"})
+    other = database.server.database()
+    inventory = tmp_path / "inventory.py"
+    hosts = [
+        ("@postgres/one", {**database.data, "migrations": str(source)}),
+        ("@postgres/two", {**other.data, "migrations": str(slow)}),
+    ]
+    inventory.write_text(f"hosts = {hosts!r}\n", encoding="utf-8")
+    running = start_inventory(inventory, database, "deploy.apply")
+    deadline = time.monotonic() + 60
+    asleep = f"datname = '{other.name}' AND state = 'active' AND query LIKE '%pg_sleep%'"
+    while database.psql(f"SELECT count(*) FROM pg_stat_activity WHERE {asleep}") == "0":  # noqa: S608
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    mine = f"datname = '{database.name}' AND application_name = 'integration-health-deploy'"
+    while database.psql(f"SELECT state FROM pg_stat_activity WHERE {mine}") != "idle":  # noqa: S608
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)
+    assert running.poll() is None
+    assert locks(database) == "0"
+    assert finish(running).code == 1

@@ -1,0 +1,59 @@
+"""sqlx.toml beside a source is honoured: the ledger's name, schemas to create, characters that a checksum ignores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conftest import Pyinfra
+from neighbours import ONE_SERVER, deploy, ledger, sqlx, write
+from servers import Database
+
+pytestmark = ONE_SERVER
+
+
+def project(folder: Path, toml: str, files: dict[str, str]) -> Path:
+    write(folder, {"sqlx.toml": toml})
+    return write(folder / "migrations", files)
+
+
+def test_the_ledger_has_the_name_and_the_schema_of_table_name(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    """The real sqlx, with that schema first in its path, finds our ledger there and has nothing to do."""
+    toml = '[migrate]\ntable-name = "service._sqlx_migrations"\ncreate-schemas = ["service", "more"]\n'
+    source = project(tmp_path / "p", toml, {"1_a.sql": "CREATE TABLE public.a ()", "2_b.sql": "CREATE TABLE service.b ()"})
+    got = deploy(pyinfra, database, "deploy.apply", migrations=str(source))
+    assert got.code == 0, got.out
+    assert len(ledger(database, "service._sqlx_migrations")) == 2
+    assert database.psql("SELECT to_regclass('public._sqlx_migrations'), to_regnamespace('more')") == "|more"
+    assert sqlx(database, source, "info", search_path="service").out == "1/installed a\n2/installed b\n"
+    assert sqlx(database, source, "run", search_path="service").out == ""
+    again = deploy(pyinfra, database, "deploy.apply", migrations=str(source))
+    assert (again.code, again.change("Migrate")) == (0, "no change")
+
+
+def test_an_unqualified_table_name_is_looked_up_in_schema(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    database.psql("CREATE SCHEMA s")
+    source = project(tmp_path / "p", "[migrate]\ntable-name = '\"My Ledger\"'\n", {"1_a.sql": "CREATE TABLE a ()"})
+    assert deploy(pyinfra, database, "deploy.apply", migrations=str(source), schema="s").code == 0
+    assert len(ledger(database, 's."My Ledger"')) == 1
+    assert deploy(pyinfra, database, "deploy.revert", migrations=str(source), schema="s").code == 1
+
+
+def test_the_schema_itself_may_be_one_that_sqlx_toml_creates(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    source = project(tmp_path / "p", '[migrate]\ncreate-schemas = ["tenant"]\n', {"1_a.sql": "CREATE TABLE a ()"})
+    got = deploy(pyinfra, database, "deploy.apply", migrations=str(source), schema="tenant")
+    assert got.code == 0, got.out
+    assert (
+        database.psql("SELECT to_regclass('tenant.a'), to_regclass('tenant._sqlx_migrations')")
+        == "tenant.a|tenant._sqlx_migrations"
+    )
+
+
+def test_with_carriage_returns_ignored_the_checksum_is_that_of_the_other_line_ends(
+    pyinfra: Pyinfra, database: Database, tmp_path: Path
+) -> None:
+    """We apply the CRLF files; the real sqlx, with the LF files, has nothing to do."""
+    windows = project(tmp_path / "w", '[migrate]\nignored-chars = ["\\r"]\n', {"1_a.sql": "CREATE TABLE a ();\r\nSELECT 1;\r\n"})
+    unix = write(tmp_path / "u", {"1_a.sql": "CREATE TABLE a ();\nSELECT 1;\n"})
+    assert deploy(pyinfra, database, "deploy.apply", migrations=str(windows)).code == 0
+    assert sqlx(database, unix, "run").code == 0
+    assert sqlx(database, windows, "run").code == 1, "0.8.6 knows no ignored-chars, so the bytes do differ"

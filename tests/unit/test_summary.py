@@ -1,0 +1,74 @@
+"""The console's lines as text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import fleets
+
+from deploy import summary
+from deploy.checks import Violation
+
+NARROW = (Violation("tables", "a", "table", "view"), Violation("tables", "longer", "x", "missing"))
+
+
+def test_in_a_pipe_violations_have_no_padding() -> None:
+    assert summary.violations([fleets.STATUS], 22, None) == [
+        "violation: integration_health.status: expected character varying(20) NOT NULL, found text NOT NULL"
+    ]
+
+
+def test_in_a_terminal_that_is_wide_enough_violations_are_columns() -> None:
+    assert summary.violations(NARROW, 22, 80) == [
+        "violation: a:      expected table, found view",
+        "violation: longer: expected x,     found missing",
+    ]
+
+
+def test_in_80_columns_expected_and_found_begin_rows_of_one_line() -> None:
+    indent = len("    [@postgres/local] ")
+    for line in summary.violations([fleets.STATUS, fleets.INDEX], indent, 80):
+        assert "\n" not in line
+        shown = " " * indent + line
+        rows = [shown[start : start + 80].rstrip() for start in range(0, len(shown), 80)]
+        assert rows[0].endswith(":") and "violation: i" in rows[0]
+        assert rows[1].startswith(" " * 6 + "expected ")
+        assert rows[2].startswith(" " * 6 + "found ")
+        assert len(rows) == 3
+
+
+def test_the_summary_of_200_hosts_has_a_line_for_each_of_the_3_that_are_broken() -> None:
+    got = summary.lines(fleets.two_hundred(), None)
+    assert [line.text for line in got] == [
+        "197 hosts as wanted, 3 not:",
+        "@postgres/db-057.eu  2 violations: integration_health.status: "
+        "expected character varying(20) NOT NULL, found text NOT NULL",
+        "@postgres/db-088.eu  2 violations: events_of_one: expected p95 at most 100 ms, found p95 198 ms",
+        f"@postgres/db-113.eu  not reached: {fleets.REFUSED}",
+    ]
+    assert [line.broken for line in got] == [False, True, True, True]
+
+
+def test_in_a_terminal_a_line_of_the_summary_is_one_row() -> None:
+    got = summary.lines(fleets.two_hundred(), 76)
+    assert all(len(line.text) <= 76 for line in got)
+    assert got[1].text == "@postgres/db-057.eu  2 violations: integration_health.status: expected char…"
+
+
+def test_hosts_that_were_not_verified_are_not_counted_as_wanted() -> None:
+    pending = replace(fleets.host("@postgres/a"), checks=())
+    got = summary.lines(fleets.fleet(pending, fleets.host("@postgres/b"), dry=True), None)
+    assert [line.text for line in got] == ["1 host as wanted, 1 not verified"]
+
+
+def test_one_host_needs_no_summary_and_a_fleet_that_is_down_is_not_listed_without_end() -> None:
+    assert summary.lines(fleets.healthy(), None) == []
+    down = summary.lines(fleets.fleet(*(fleets.unreached(f"@postgres/{number}") for number in range(200))), None)
+    assert down[0].text == "0 hosts as wanted, 200 not:"
+    assert len(down) == 32
+    assert down[-1].text == "and 170 more; report=DIR writes a page with all of them"
+
+
+def test_a_name_can_not_command_the_terminal() -> None:
+    for line in summary.lines(fleets.hostile(), None):
+        assert line.text.isprintable()
