@@ -59,7 +59,11 @@ def test_two_deploys_the_library_and_two_clis_at_once_twenty_rounds(database: Da
     for number in range(ROUNDS):
         one = database.server.database()
         ours = [start_deploy(tmp_path / f"deploy{n}", one, "deploy.apply", migrations=str(source)) for n in range(2)]
-        time.sleep(randomly.uniform(0.4, 1.2))
+        with session(one) as look:
+            arrived = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'integration-health-deploy' AND datname = %s"
+            while look.execute(arrived, [one.name]).fetchone() == (0,):
+                time.sleep(0.02)
+        time.sleep(randomly.uniform(0, 0.5))
         others: list[subprocess.Popen[str]] = []
         starts = [
             lambda one=one: start_library(one, source),
