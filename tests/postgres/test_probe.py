@@ -145,6 +145,18 @@ def test_no_query_can_reach_a_real_table(deployed: Database) -> None:
     assert got[-2:] == ["0", "t"]
 
 
+def test_probes_of_one_server_run_one_after_the_other(database: Database, pyinfra: Pyinfra) -> None:
+    schemas = ("a", "b", "c")
+    database.psql("".join(f"CREATE SCHEMA {schema};" for schema in schemas))
+    hosts = {f"@postgres/{schema}": {**database.data, "schema": schema} for schema in schemas}
+    assert pyinfra(hosts, "-y", "deploy.apply").code == 0
+    before = len(database.statements())
+    assert pyinfra(hosts, "-y", "deploy.verify", "probe_rows=500").code == 0
+    edges = {"BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;": "begin", "ROLLBACK": "end"}
+    seen = [edges.get(statement.split("\n")[0]) for statement in database.statements()[before:]]
+    assert [edge for edge in seen if edge] == ["begin", "end"] * 3
+
+
 def test_an_index_that_the_query_cannot_use_is_seen_where_it_is_the_only_one(deployed: Database) -> None:
     begin = probe.begin(target.resolve("@postgres/h", {}))
     sql = "SELECT id FROM integration_events WHERE severity = $1 LIMIT 10"
