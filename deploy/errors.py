@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from pyinfra.api.exceptions import PyinfraError
-from pyinfra_cli.exceptions import CliError
 
 _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
 """The next step for an SQLSTATE where the server names none: query_canceled."""
 
 
-class Refused(PyinfraError, CliError):  # type: ignore[misc]  # pyinfra_cli has no types
-    """The whole run is refused with one sentence and exit code 1; pyinfra's CLI prints it without file and line."""
+# Of the class that pyinfra's CLI prints without file and line. Importing the CLI patches the whole process for gevent, so this
+# is left to the CLI itself.
+_cli = sys.modules.get("pyinfra_cli.exceptions")
+
+
+class Refused(PyinfraError, *([_cli.CliError] if _cli else [])):  # type: ignore[misc]
+    """The whole run is refused with one sentence and exit code 1."""
 
 
 class NoHosts(Refused):

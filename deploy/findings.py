@@ -39,8 +39,8 @@ class HostFindings:
     """One host. `checks` names every check that ran; a check without a violation of its name has passed.
 
     `error` says why nothing is known (the host could not be reached or read): then `server_version` and `role` may be None
-    and `checks` is empty. `not_probed` says why the probe did not run although it was asked for; None when it ran, and when
-    nobody asked (then `queries` is empty).
+    and `checks` is empty; or how a probe broke off, and then `checks` is not empty. `not_probed` says why the probe did not
+    run although it was asked for; None when it ran, and when nobody asked (then `queries` is empty).
     """
 
     host: str

@@ -75,6 +75,6 @@ def purge(aged: Database, pyinfra: Pyinfra) -> Purge:
 
 
 @pytest.fixture
-def neighbour(aged: Database) -> Iterator[psycopg.Connection]:
+def night_shift(aged: Database) -> Iterator[psycopg.Connection]:
     with psycopg.connect(aged.url, application_name="night-shift") as connection:
         yield connection

@@ -77,12 +77,14 @@ def test_the_status_is_thinned_but_for_the_newest_of_each_integration(aged: Data
 
 
 def test_the_last_but_one_stays_while_someone_deletes_the_newest(
-    aged: Database, purge: Purge, neighbour: psycopg.Connection
+    aged: Database, purge: Purge, night_shift: psycopg.Connection
 ) -> None:
     """What is uncommitted may be committed: then the older row is the newest."""
-    neighbour.execute("DELETE FROM integration_health WHERE integration_id = 'dead' AND last_checked > now() - interval '401 days'")
+    night_shift.execute(
+        "DELETE FROM integration_health WHERE integration_id = 'dead' AND last_checked > now() - interval '401 days'"
+    )
     result = purge("health_retention_days=30", "lock_wait=0")
-    neighbour.commit()
+    night_shift.commit()
     assert result.code == 1
     assert any("1 row still" in line for line in result.lines(HOST)), result.out
     assert aged.psql("SELECT count(*) FROM integration_health WHERE integration_id = 'dead'") == "1"

@@ -65,8 +65,8 @@ def test_days_said_twice_are_refused(aged: Database, purge: Purge) -> None:
         ),
         (
             "ALTER TABLE integration_events ALTER occurred_at TYPE timestamp",
-            'column occurred_at of integration_events in schema "public" of database "{name}" has type timestamp '
-            "without time zone, expected timestamp with time zone; run deploy.verify",
+            'integration_events.occurred_at in schema "public" has type timestamp without time zone, '
+            "expected timestamp with time zone; run deploy.verify",
         ),
     ],
 )

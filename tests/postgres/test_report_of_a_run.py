@@ -276,3 +276,16 @@ def test_in_a_terminal_of_80_columns_violations_are_aligned_and_each_is_one_line
         assert line[80:].index("expected") == line[160:].index("found")
     summary = out[out.index("--> 0 hosts as wanted, 2 not:") :].splitlines()[1:3]
     assert all(len(line) <= 80 and line.endswith("…") for line in summary)
+
+
+def test_without_a_postgres_host_a_report_is_refused_in_a_sentence(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    done = pyinfra("@local", "-y", "deploy.verify", "report=out")
+    assert done.code == 1
+    assert "deploy.verify: report=out: no @postgres host in this run, so there is nothing to report" in done.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_word_for_an_argument_that_is_nearly_report_names_it(deployed: Database, pyinfra: Pyinfra) -> None:
+    done = pyinfra({"@postgres/a": deployed.data}, "-y", "deploy.verify", "reprot=out")
+    assert done.code == 1
+    assert "deploy.verify: unknown argument 'reprot'; did you mean report=...?" in done.out
