@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import ROOT, Pyinfra
+from conftest import ROOT, Pyinfra, Result
 
 from .conftest import DATABASE, PASSWORD, USER, Container, Start
 
@@ -89,6 +89,13 @@ def files(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     yield fleet
 
 
+def red_lines(done: Result) -> list[str]:
+    """The one line that each host got."""
+    found = [done.lines(f"@postgres/{region}") for region in REGIONS]
+    assert [len(lines) for lines in found] == [1, 1, 1], done.out
+    return [lines[0].strip() for lines in found]
+
+
 def test_production_is_deployed_in_its_waves_over_verified_tls(files: Fleet, pyinfra: Pyinfra) -> None:
     done = pyinfra(PROD, "-y", "deploy.apply")
 
@@ -109,7 +116,7 @@ def test_a_server_of_another_authority_gets_nothing(files: Fleet, pyinfra: Pyinf
     done = pyinfra(PROD, "-y", "deploy.apply", environment={**os.environ, "PGSERVICEFILE": str(tmp_path / "services.conf")})
 
     assert done.code == 1
-    assert done.out.count("certificate verify failed") == 3, done.out
+    assert all("certificate verify failed" in line for line in red_lines(done)), done.out
     assert files.deployed() == [False, False, False]
 
 
@@ -124,7 +131,7 @@ def test_a_certificate_for_another_name_is_refused(files: Fleet, pyinfra: Pyinfr
     done = pyinfra(PROD, "-y", "deploy.apply", environment=environment)
 
     assert done.code == 1
-    assert done.out.count('does not match host name "127.0.0.1"') == 3, done.out
+    assert all('does not match host name "127.0.0.1"' in line for line in red_lines(done)), done.out
 
 
 def test_a_missing_service_is_one_sentence(pyinfra: Pyinfra, tmp_path: Path) -> None:
@@ -135,7 +142,7 @@ def test_a_missing_service_is_one_sentence(pyinfra: Pyinfra, tmp_path: Path) -> 
     assert done.code == 1
     (got,) = done.lines("@postgres/eu-1")
     assert got.strip() == (
-        "can't connect to service 'integration-health-eu-1': connection is bad: "
+        "can't connect to service 'integration-health-eu-1': "
         'definition of service "integration-health-eu-1" not found; '
         "add the section to pg_service.conf, or set PGSERVICEFILE to the file that has it"
     )
@@ -157,7 +164,7 @@ def test_nothing_that_a_run_leaves_behind_has_the_password(files: Fleet, tmp_pat
     inventory.write_text(f"hosts = {hosts!r}\n", encoding="utf-8")
     environment = {**os.environ, "PGSERVICEFILE": str(tmp_path / "services.conf"), "PGPASSFILE": "/dev/null"}
     runs = [
-        (PROD, "-y", "-vvv", "--debug", "deploy.apply"),
+        (PROD, "-y", "-vvv", "--debug", "deploy.apply", "report=report"),
         (PROD, "--dry", "--diff", "-vvv", "deploy.apply"),
         (PROD, "--dry", "--json", "deploy.apply"),
         (PROD, "-y", "--json", "deploy.verify"),
@@ -167,7 +174,7 @@ def test_nothing_that_a_run_leaves_behind_has_the_password(files: Fleet, tmp_pat
         ("@pgservices/integration-health-*", "-y", "-vvv", "--debug", "deploy.apply"),
         ("@pgservices/integration-health-*", "debug-inventory"),
         ("@pgdatabases/integration-health-eu-1/*", "-y", "-vvv", "--debug-all", "deploy.verify"),
-        (str(inventory), "-y", "-vvv", "--debug", "deploy.apply"),
+        (str(inventory), "-y", "-vvv", "--debug", "deploy.apply", "report=report-of-failures"),
     ]
     texts: dict[str, str] = {}
     for words in runs:
@@ -183,10 +190,11 @@ def test_nothing_that_a_run_leaves_behind_has_the_password(files: Fleet, tmp_pat
         texts[" ".join(words)] = done.stdout + done.stderr
         texts[f"processes of {' '.join(words)}"] = "\n".join(seen)
         assert any("deploy" in line or "debug" in line or "exec" in line for line in seen), seen
-    assert texts[f"{PROD} -y -vvv --debug deploy.apply"].count("is as the contract says") == 3
+    assert texts[f"{PROD} -y -vvv --debug deploy.apply report=report"].count("is as the contract says") == 3
     for path in tmp_path.rglob("*"):
         if path.is_file() and path not in (inventory, tmp_path / "services.conf"):
             texts[str(path)] = path.read_text(encoding="utf-8", errors="replace")
+    assert (tmp_path / "report").is_dir() and (tmp_path / "report-of-failures").is_dir()
     for region, server in files.servers.items():
         log = server.docker("logs")
         assert "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY" in log
