@@ -20,11 +20,9 @@ DATA_KEYS = {
     "postgres_password": "libpq's password; better in .pgpass, PGPASSWORD or the service file",
     "postgres_sslmode": "libpq's sslmode",
     "postgres_sslrootcert": "libpq's sslrootcert",
-    "postgres_ssh": "user@bastion:22",
-    "postgres_ssh_key": "private key for the bastion",
 }
 
-SECRET_KEYS = {"postgres_conninfo", "postgres_password", "shadow_conninfo", "variables"}
+SECRET_KEYS = {"postgres_conninfo", "postgres_password", "variables"}
 
 APPLICATION_NAME = "integration-health-deploy"
 
@@ -69,8 +67,6 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
     outside a transaction of ours. Raises Refused when the name or the connection string can't be read.
     """
     given = {key.removeprefix("postgres_"): str(data[key]) for key in DATA_KEYS if data.get(key) is not None}
-    given.pop("ssh", None)
-    given.pop("ssh_key", None)
     parameters = _parse(name, given.pop("conninfo")) if "conninfo" in given else {}
     parameters.update(given)
     if not parameters.keys() & {"service", "host", "hostaddr"} and "conninfo" not in _names(data):

@@ -69,12 +69,10 @@ class Settings:
     batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     wave: Annotated[int, Field(ge=0)] = 0
     max_connections_per_server: Annotated[int, Field(ge=1)] = 8
-    replay_wait: Duration = 30_000
     audit: bool = False
     variables: dict[str, Any] | None = None
     secret_variables: list[str] | None = None
     repair_invalid_indexes: bool = False
-    shadow_conninfo: str | None = None
     postgres_conninfo: str | None = None
     postgres_service: str | None = None
     postgres_host: str | None = None
@@ -84,8 +82,6 @@ class Settings:
     postgres_password: str | None = None
     postgres_sslmode: str | None = None
     postgres_sslrootcert: str | None = None
-    postgres_ssh: str | None = None
-    postgres_ssh_key: str | None = None
 
     @property
     def packaged(self) -> bool:
@@ -102,14 +98,21 @@ _FOREIGN_SOURCE: Mapping[str, Any] = {
 """Defaults for another source: as SQLx does."""
 
 
+NOT_YET = ("postgres_ssh", "postgres_ssh_key", "shadow_conninfo", "replay_wait")
+"""Keys that are reserved: to ignore one would be to do something else than what was asked for."""
+
+
 def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     """The settings of `host` from its inventory data; arguments that are not None win. Paths are as given.
 
     Raises Refused with one sentence for the first key that is ill-typed or, among `postgres_*`, unknown.
     """
     known = {field.name for field in fields(Settings)}
+    for key in NOT_YET:
+        if data.get(key) is not None:
+            raise Refused(f"{host}: data key {key!r} is not supported yet; remove it")
     for key in data:
-        if key.startswith("postgres_") and key not in DATA_KEYS:
+        if key.startswith("postgres_") and key not in DATA_KEYS and key not in NOT_YET:
             near = difflib.get_close_matches(key, DATA_KEYS, 1, 0)
             raise Refused(f"{host}: unknown data key {key!r}; did you mean {near[0]!r}?")
     values = {key: data[key] for key in known if data.get(key) is not None}

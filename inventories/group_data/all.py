@@ -45,13 +45,5 @@ wave = 0
 # Connections that one run opens to one server (host and port) at once.
 max_connections_per_server = 8
 
-# How long a standby may take to show what its primary has.
-replay_wait = "30s"
-
-# A bastion as user@host:22, and the private key for it.
-postgres_ssh = None
-postgres_ssh_key = None
-
-# A server on which another source is built to compare with; a table beside the ledger that says who applied what.
-shadow_conninfo = None
+# Record who applied what in a table beside the ledger.
 audit = False

@@ -12,8 +12,9 @@ from deploy.settings import read
 
 TIME = "expected a time such as '2s', '500ms' or 0"
 KNOWN = (
-    "audit, checks, health_retention_days, ignore_missing, lock_timeout, lock_wait, max_connections_per_server, migrations, owner, "
-    "probe_rows, query_budget_ms, replay_wait, retention_days, schema, shadow_conninfo, statement_timeout, wave"
+    "audit, batch_rows, checks, health_retention_days, ignore_missing, lock_timeout, lock_wait, max_connections_per_server, "
+    "migrations, owner, probe_rows, query_budget_ms, repair_invalid_indexes, report, retention_days, schema, secret_variables, "
+    "statement_timeout, variables"
 )
 
 
@@ -31,7 +32,7 @@ KNOWN = (
         ("lock_timeout", True, f"True is not usable: {TIME}"),
         ("statement_timeout", -1, f"-1 is not usable: {TIME}"),
         ("statement_timeout", "30d", "'30d' is not usable: expected a time of at most 24 days"),
-        ("replay_wait", [], f"[] is not usable: {TIME}"),
+        ("lock_wait", [], f"[] is not usable: {TIME}"),
         ("audit", "yes", "'yes' is not usable: expected a valid boolean"),
         ("ignore_missing", 1, "1 is not usable: expected a valid boolean"),
         ("schema", 5, "5 is not usable: expected text"),

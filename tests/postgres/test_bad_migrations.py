@@ -55,7 +55,7 @@ def test_a_file_that_fails_in_its_third_statement_leaves_earlier_files_applied_a
         '2_second.sql:3:16: 42703: ERROR: column "nope" does not exist',
         "      SELECT 'ü🦀', nope FROM first;",
         "                   ^",
-        "Error: executed 7 commands",
+        "Error: executed 8 commands",
     ]
     assert [line.partition(" (")[0] for line in lines if line.startswith("applied")] == ["applied 1 first"]
     assert result.code == 1
