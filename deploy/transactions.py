@@ -213,6 +213,8 @@ def reread(run: Run, version: int) -> Steps[State | None]:
             if state.ledger_exists == exists:
                 run.ledger_exists = exists
                 return state
+        elif script.answer.error.sqlstate is None:
+            return None  # a server that doesn't answer is not asked a second time
     return None
 
 

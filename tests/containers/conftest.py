@@ -70,10 +70,16 @@ class Container:
 
     def psql(self, sql: str, dbname: str = DATABASE) -> str:
         """Unaligned rows of `sql`, run by the server's own psql inside the container."""
-        command = ["docker", "exec", "-i", self.name, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", dbname]
-        done = subprocess.run(command, input=sql, capture_output=True, text=True)
+        done = self._psql(sql, dbname)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def answers(self) -> bool:
+        return self._psql("SELECT 1", DATABASE).returncode == 0
+
+    def _psql(self, sql: str, dbname: str) -> subprocess.CompletedProcess[str]:
+        command = ["docker", "exec", "-i", self.name, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", dbname]
+        return subprocess.run(command, input=sql, capture_output=True, text=True)
 
     def docker(self, verb: str, *arguments: str) -> str:
         done = subprocess.run(["docker", verb, *arguments, self.name], capture_output=True, text=True, errors="replace")
