@@ -47,7 +47,7 @@ def test_ten_hosts_with_one_that_refuses_end_with_nine_deployed_and_one_red_line
     assert [name for name in good if not deployed(fleet[name])] == []
     sentence = "migration 7 is partially applied; fix and remove row from `_sqlx_migrations` table"
     assert [line for line in result.lines(bad) if line.startswith(sentence)], result.out
-    assert result.out.count(sentence) == 1
+    assert sum(sentence in line for host in data for line in result.lines(host)) == 1
     assert fleet[bad].dump() == before
 
 

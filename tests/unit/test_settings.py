@@ -105,5 +105,5 @@ def test_a_path_starts_at_the_home_or_the_working_directory(tmp_path: Path, monk
 @pytest.mark.parametrize("key", ["postgres_ssh", "postgres_ssh_key", "shadow_conninfo", "replay_wait"])
 def test_a_reserved_key_is_refused_and_not_ignored(key: str) -> None:
     with pytest.raises(Refused) as refused:
-        read("db", {key: "user@bastion"})
+        settings.read("db", {key: "user@bastion"})
     assert str(refused.value) == f"db: data key '{key}' is not supported yet; remove it"
