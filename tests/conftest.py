@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import Database, Server, binaries
+from servers import PASSWORD, Database, Server, binaries
 
 pytest_plugins = ["aging"]  # fixtures for the purge
 
@@ -125,3 +125,9 @@ def neighbour(server: Server) -> Iterator[Database]:
     made = server.database()
     yield made
     server.client("psql", "-Xqc", f'DROP DATABASE IF EXISTS "{made.name}" WITH (FORCE)', "postgres")
+
+
+@pytest.fixture
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The superuser's password in the environment, as an operator may have it."""
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)

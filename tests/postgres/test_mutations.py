@@ -7,6 +7,8 @@ from conftest import MIGRATION, Pyinfra, Result
 from mutations import HARMLESS, MUTATIONS
 from servers import Database
 
+pytestmark = pytest.mark.usefixtures("password")
+
 
 def violations(ran: Result, host: str) -> list[str]:
     return [line.strip() for line in ran.lines(host) if line.strip().startswith("violation: ")]

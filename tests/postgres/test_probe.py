@@ -21,6 +21,8 @@ from servers import SUPERUSER, Database, Server, free_port, unprivileged
 
 from deploy import probe, queries, target
 
+pytestmark = pytest.mark.usefixtures("password")
+
 ROWS = int(os.environ.get("PROBE_TEST_ROWS", "200000"))
 """Rows of the large probe; 1000000 takes a minute on each server."""
 

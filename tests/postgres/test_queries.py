@@ -12,6 +12,8 @@ from servers import Database, Server
 from deploy import probe, queries, templates
 from deploy.errors import Refused
 
+pytestmark = pytest.mark.usefixtures("password")
+
 ALL = queries.load(queries.packaged(), 100)
 PARAMETERS = {
     "integration_id": "'vrbo'",

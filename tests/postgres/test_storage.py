@@ -8,6 +8,8 @@ from servers import Database
 
 from deploy import probe, target
 
+pytestmark = pytest.mark.usefixtures("password")
+
 TRIGGER = """
 CREATE FUNCTION pg_temp.spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {}; RETURN NEW; END $$;
 CREATE TRIGGER spoil BEFORE INSERT ON integration_events FOR EACH ROW EXECUTE FUNCTION pg_temp.spoil();
