@@ -13,9 +13,8 @@ from pyinfra.api import FunctionCommand, operation
 
 from deploy import adopting, failure, leases, no_transaction, plan, probe, reverting, summary, target, transactions, verb
 from deploy.connector import PostgresConnector
-from deploy.errors import SqlError
 from deploy.facts import Database
-from deploy.failure import Commands
+from deploy.failure import Commands, Failed
 from deploy.findings import Probed
 from deploy.migrations import Migration
 from deploy.observation import Observation, observe
@@ -33,9 +32,6 @@ def migrate(**arguments: Any) -> Commands:
     """
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    if isinstance(seen, SqlError):
-        yield from failure.fail(seen.lines())
-        return
     planned = plan.make(wanted, seen)
     for note in planned.notes:
         host.log(note)
@@ -60,9 +56,6 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    if isinstance(seen, SqlError):
-        yield from failure.fail(seen.lines())
-        return
     planned = plan.make(wanted, seen)
     if seen.in_recovery:
         host.noop("standby: nothing was reverted")
@@ -89,9 +82,6 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    if isinstance(seen, SqlError):
-        yield from failure.fail(seen.lines())
-        return
     planned = plan.make(wanted, seen)
     adoption = adopting.plan(wanted, seen, planned, replace_checksum=replace_checksum)
     for note in (*(() if planned.pending else planned.notes), *adoption.notes):
@@ -143,9 +133,6 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    if isinstance(seen, SqlError):
-        yield from failure.fail(seen.lines())
-        return
     if after_migration and not state.is_executing and (pending := plan.make(wanted, seen).pending):
         verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
@@ -197,8 +184,8 @@ def _send(script: Script) -> Answer:
     return Answer.from_json(output.stdout)
 
 
-def _read(wanted: Target, arguments: dict[str, Any]) -> Observation | SqlError:
-    """How the host is now. While planning, the second operation of a verb takes what the first has read."""
+def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
+    """How the host is now. While planning, the second operation of a verb takes what the first has read. Raises Failed."""
     remembered = host.connector_data.get("observation")
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
@@ -215,9 +202,8 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation | SqlError:
         check_error = answer.error
         answer = host.get_fact(Database, with_checks=False, arguments=arguments)
     if answer.error is not None:
-        return (
-            replace(answer.error, hint=transactions.tried(wanted)) if answer.error.sqlstate in transactions.BUSY else answer.error
-        )
+        busy = answer.error.sqlstate in transactions.BUSY
+        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted)) if busy else answer.error).lines())
     seen = observe(answer, check_error, getattr(host.connector, "login_pid", None))
     host.connector_data["observation"] = (wanted, seen)
     return seen

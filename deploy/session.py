@@ -159,6 +159,9 @@ class Session:
         except psycopg.Error as error:
             answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
+        except BaseException:
+            self.close()  # its slot too, for which other hosts may wait
+            raise
         finally:
             connection.deadline = None
         if connection.closed:

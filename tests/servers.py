@@ -84,7 +84,7 @@ class Server:
             "port": str(server.port),
             "unix_socket_directories": str(folder),
             "fsync": "off",
-            "max_connections": "60",
+            "max_connections": "200",
             "log_line_prefix": "%a|%d|",
         }
         server.configure(**{**base, **settings})

@@ -60,7 +60,9 @@ def run(script: Path, folder: Path, *words: str, environment: dict[str, str] | N
 
 def test_the_wheel_holds_the_package_and_its_templates_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {f"deploy/{path.relative_to(ROOT / 'deploy')}" for path in (ROOT / "deploy").rglob("*.py")}
+    modules = {
+        f"deploy/{path.relative_to(ROOT / 'deploy')}" for path in (ROOT / "deploy").rglob("*") if path.suffix in (".py", ".j2")
+    }
     templates = {f"deploy/{path.relative_to(ROOT)}" for path in (ROOT / "sql_templates").rglob("*") if path.is_file()}
     assert {name for name in names if name.endswith((".py", ".j2"))} == modules | templates
     assert {Path(name).parts[0] for name in names} == {"deploy"}
