@@ -71,22 +71,28 @@ def purge(*words: Any, days: Any = None, report: Any = None, **arguments: Any) -
 
 def revert(*words: Any, to: Any = None, allow_data_loss: Any = False, **arguments: Any) -> None:
     """Run the down file of the newest applied migration, of all newer than version `to`, or of all: `deploy.revert to=0`."""
-    from deploy import operations, verb
+    from deploy import operations, verb, waves
+
+    def declare(title: Callable[[str], str]) -> None:
+        operations.revert(name=title("Revert"), to=chosen[0], allow_data_loss=chosen[1], **arguments)
 
     verb.check("revert", words, arguments, own=["to", "allow_data_loss"])
     chosen = verb.whole_number("revert", "to", to), verb.yes_or_no("revert", "allow_data_loss", allow_data_loss)
     if verb.is_postgres("revert"):
-        operations.revert(name="Revert", to=chosen[0], allow_data_loss=chosen[1], **arguments)
+        waves.run(declare)
 
 
 def adopt(*words: Any, replace_checksum: Any = False, **arguments: Any) -> None:
     """Record our migration on hosts where its objects are already there, with proof; nothing is run."""
-    from deploy import operations, verb
+    from deploy import operations, verb, waves
+
+    def declare(title: Callable[[str], str]) -> None:
+        operations.adopt(name=title("Adopt"), replace_checksum=replace, **arguments)
 
     verb.check("adopt", words, arguments, own=["replace_checksum"])
     replace = verb.yes_or_no("adopt", "replace_checksum", replace_checksum)
     if verb.is_postgres("adopt"):
-        operations.adopt(name="Adopt", replace_checksum=replace, **arguments)
+        waves.run(declare)
 
 
 def render(*words: Any, out: str = "migrations", **arguments: Any) -> None:

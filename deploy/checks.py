@@ -47,5 +47,5 @@ def parts(folder: Path, *, schema: str | None, owner: str | None, ledger: str, q
         sql = templates.render(folder, path.name, schema=schema, owner=owner, ledger=ledger, queries=queries)
         sql = sql.strip().removesuffix(";")
         head = templates.own("session/check.sql.j2", name=name)
-        result += [Part(head), Part(sql, path.name.removesuffix(".j2")), Part("\n) AS violation;\n")]
+        result += [Part(part, path.name.removesuffix(".j2")) for part in (head, sql, "\n) AS violation;\n")]
     return result

@@ -135,7 +135,7 @@ class PostgresConnector(BaseConnector):
             reason = f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"
             answer = Answer(error=SqlError(reason))
         else:
-            answer, notices = self._run(parts, timeout, keep=script is not None and script.keep)
+            answer, notices = self._run(parts, timeout, keep=script is not None and script.keep, ours=script is not None)
         if answer.error is not None and script is None:
             masked = str(command) != parts[0].sql  # then the offending line may hold what pyinfra hides
             error = replace(answer.error, text=None) if masked else answer.error
@@ -157,8 +157,7 @@ class PostgresConnector(BaseConnector):
 
         if self._session is None:
             values = self.settings
-            patience, statement_timeout = values.lock_wait / 1000, values.statement_timeout / 1000
-            self._session = Session(self.endpoint, values.max_connections_per_server, patience, statement_timeout)
+            self._session = Session(self.endpoint, values.max_connections_per_server, values.lock_wait / 1000)
         self._session.open()
         return self._session
 
@@ -167,7 +166,7 @@ class PostgresConnector(BaseConnector):
         """The process id that the connection was given at its login; a pooler in between gives one of its own invention."""
         return self._session.login_pid if self._session is not None else None
 
-    def _run(self, parts: Any, timeout: float | None, *, keep: bool) -> tuple[Any, list[str]]:
+    def _run(self, parts: Any, timeout: float | None, *, keep: bool, ours: bool) -> tuple[Any, list[str]]:
         from deploy.errors import SqlError
         from deploy.script import Answer
         from deploy.session import explain_connect
@@ -176,7 +175,11 @@ class PostgresConnector(BaseConnector):
             session = self._open()
         except Exception as error:
             return Answer(error=SqlError(explain_connect(error, self.endpoint))), []
-        return session.run(parts, timeout, keep=keep)
+        bound = self.settings.statement_timeout / 1000 if ours else 0
+        try:
+            return session.run(parts, timeout, keep=keep, statement_timeout=bound)
+        except Exception as error:  # pyinfra would end the run for all hosts
+            return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}")), []
 
     def _finish(self, status: bool, stderr: list[str], print_output: bool, stdout: str | None = None) -> tuple[bool, CommandOutput]:
         lines = [OutputLine("stderr", line) for line in stderr]

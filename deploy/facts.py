@@ -90,6 +90,6 @@ class Status(PostgresFact[dict[str, Any]]):
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
             "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
-            "problem": made.problem,
+            "problem": made.problem or plan.obstructed(self._target, seen, made.pending),
             "error": None,
         }

@@ -8,6 +8,9 @@ from typing import Literal
 from deploy.checks import Violation
 from deploy.errors import SqlError
 
+NOT_ATTEMPTED = "not attempted"
+"""How the sentence begins for a host of a wave that did not start."""
+
 
 @dataclass(frozen=True)
 class QueryTiming:

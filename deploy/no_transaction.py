@@ -61,7 +61,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]
             yield Script("ROLLBACK;\n", ledger.reset())
             return done
         before = yield from _invalid()
-        old = indexes.of_file(file.sql, before)
+        old = indexes.of_file(file.sql, before) if action == "apply" else []
         if any(one.busy for one in old) and time.monotonic() < deadline:
             yield Script("ROLLBACK;\n", ledger.reset())
             time.sleep(_PAUSE)

@@ -33,11 +33,12 @@ def migrate(**arguments: Any) -> Commands:
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
     planned = plan.make(wanted, seen)
+    problem = planned.problem or plan.obstructed(wanted, seen, planned.pending)
+    if problem is not None:
+        yield from failure.fail([problem])
+        return
     for note in planned.notes:
         host.log(note)
-    if planned.problem is not None:
-        yield from failure.fail([planned.problem])
-        return
     if not planned.pending:
         host.noop(f"{len(wanted.source.migrations)} migration(s) at target")
         return
@@ -197,7 +198,7 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
             break
         time.sleep(transactions.POLL)
     check_error = None
-    if answer.error is not None and answer.error.name is not None:
+    if answer.error is not None and answer.error.sqlstate not in (None, *transactions.BUSY):
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
         check_error = answer.error
         answer = host.get_fact(Database, with_checks=False, arguments=arguments)

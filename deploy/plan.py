@@ -46,7 +46,7 @@ def make(target: Target, seen: Observation) -> Plan:
     if problem is not None and problem == compared.problem:
         problem += _explained(target, seen, compared)
     if problem is None and compared.pending and not seen.in_recovery:
-        problem = unwritable(target, seen, compared.pending) or _obstructed(target, seen, compared.pending)
+        problem = unwritable(target, seen, compared.pending)
     return Plan(
         pending=() if problem or seen.in_recovery else compared.pending,
         notes=_notes(seen, compared, name, exists, problem),
@@ -61,9 +61,14 @@ def make(target: Target, seen: Observation) -> Plan:
     )
 
 
+_BESIDE_THE_TABLES = {"owners", "search_path", "eligibility"}
+"""Checks of what stands around the tables, on which it does not depend whether a file made them."""
+
+
 def contract_holds(target: Target, seen: Observation) -> bool:
     """Whether the host is proved to be as our own source makes it."""
-    return target.holds_contract and not seen.violations and seen.check_error is None
+    tables = [v for v in seen.violations if v.check not in _BESIDE_THE_TABLES]
+    return target.holds_contract and not tables and seen.check_error is None
 
 
 def ledger_name(target: Target, seen: Observation) -> str:
@@ -160,14 +165,16 @@ def unwritable(target: Target, seen: Observation, pending: Sequence[Migration]) 
             continue
         if seen.pooled:
             return pooled_problem(migration)
+        if migration.kind == "down":
+            continue  # it may be there to drop that very index
         left = indexes.of_file(migration.sql, seen.invalid_indexes)
         if left and not target.settings.repair_invalid_indexes and seen.holder is None:
             return f"{migration.file}: INVALID index {left[0].index} is in the way: {indexes.next_step(left[:1], None)}"
     return None
 
 
-def _obstructed(target: Target, seen: Observation, pending: tuple[Migration, ...]) -> str | None:
-    """Before the first migration of our own source: a table is there already, and is something else.
+def obstructed(target: Target, seen: Observation, pending: Sequence[Migration]) -> str | None:
+    """Why apply must not run: before the first migration of our own source a table is there already, and is something else.
 
     IF NOT EXISTS would step over it, and the ledger would record what is not there.
     """

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from pyinfra import logger
 from pyinfra.api.state import BaseStateCallback
-from pyinfra_cli.commands import get_func_and_args
 
 from deploy import report, settings, summary, target
 from deploy.errors import Refused
@@ -39,6 +38,8 @@ class Recorder(BaseStateCallback):
     """One run. The last word on a host counts: an error after a verification undoes it, a verification replaces an older one."""
 
     def __init__(self, state: State, context: click.Context) -> None:
+        from pyinfra_cli.commands import get_func_and_args  # the command line is around us here; importing it patches a process
+
         self.state = state
         self.inventory: str = context.params["inventory"]
         self.dry: bool = context.params["dry"]
@@ -150,7 +151,7 @@ class Recorder(BaseStateCallback):
         errors = self._errors.get(host.name)
         if found is None and errors is None and refusal is not None:
             errors = [refusal]
-        if errors is None and host in self.state.failed_hosts and not (found and found.violations):
+        if errors is None and host in self.state.failed_hosts and not (found and (found.violations or found.error)):
             errors = ["failed; what went wrong stands in the output of this run"]
         if found is not None and errors is None:
             return found

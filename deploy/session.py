@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import time
 from collections.abc import Generator, Sequence
@@ -13,7 +12,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from deploy import leases
+from deploy import leases, rows
 from deploy.conninfo import Endpoint
 from deploy.errors import SqlError
 from deploy.script import Answer, Part, locate
@@ -29,11 +28,6 @@ _FULL_POLL = 0.5
 
 _FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
 """What such a server or pooler says (SQLSTATE 53300; libpq keeps the code of a refused connection to itself)."""
-
-_INTEGERS = {20, 21, 23, 26}
-_FLOATS = {700, 701}
-_BOOLEAN = 16
-_JSON = {114, 3802}
 
 
 class _DeadlinePassed(Exception):
@@ -67,14 +61,13 @@ class Session:
     """The connection of one host, at most one at a time.
 
     `limit` bounds the open ones of its server (None: this one doesn't count). For `patience` seconds a server that has no
-    connection free is asked again. `statement_timeout` in seconds is that of the transactions (0: none).
+    connection free is asked again.
     """
 
-    def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0, statement_timeout: float = 0) -> None:
+    def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0) -> None:
         self.endpoint = endpoint
         self._slots = leases.Slots(1) if limit is None else leases.slots(endpoint.host, endpoint.port, limit)
         self._patience = patience
-        self._statement_timeout = statement_timeout
         self._connection: _Connection | None = None
         self._notices: list[str] = []
         self.login_pid: int | None = None
@@ -138,24 +131,30 @@ class Session:
         if connection is not None:
             connection.close()
 
-    def run(self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False) -> tuple[Answer, list[str]]:
+    def run(
+        self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False, statement_timeout: float = 0
+    ) -> tuple[Answer, list[str]]:
         """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
 
-        `timeout` in seconds: after it the command is cancelled and the connection closed. With `keep` the connection is not
+        `timeout` in seconds: after it the command is cancelled and the connection closed; without it, in a transaction, what
+        follows from the server's `statement_timeout` in seconds (0: none). With `keep` the connection is not
         given up afterwards, also outside a transaction.
         """
         connection = self._connection
         assert connection is not None
         self._notices = []
         if timeout is None:
-            timeout = self._bound(connection, parts)
+            timeout = _bound(connection, parts, statement_timeout)
         connection.deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            answer = Answer(rows=tuple(_rows(connection.execute("".join(part.sql for part in parts).encode()))))
+            answer = Answer(rows=tuple(rows.read(connection.execute("".join(part.sql for part in parts).encode()))))
         except _DeadlinePassed:
             self._cancel(connection)
             lost = f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"
             answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
+        except UnicodeEncodeError:
+            answer = Answer(error=SqlError("the SQL holds invalid Unicode, which Postgres refuses; write it without"))
+            self._roll_back(connection)
         except psycopg.Error as error:
             answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
@@ -169,17 +168,6 @@ class Session:
         elif connection.info.transaction_status == pq.TransactionStatus.IDLE and not keep:
             self.park()
         return answer, self._notices
-
-    def _bound(self, connection: _Connection, parts: Sequence[Part]) -> float | None:
-        """Seconds after which a server that says nothing is given up: in a transaction of ours it should have said `timeout`.
-
-        The server's own timeout is for each statement; a file has at most as many as semicolons, other messages are short.
-        """
-        opens = parts[0].sql.startswith("BEGIN")
-        if not self._statement_timeout or not (opens or connection.info.transaction_status != pq.TransactionStatus.IDLE):
-            return None
-        statements = sum(part.sql.count(";") for part in parts if part.name is not None)
-        return self._statement_timeout * max(1, statements) + _GRACE
 
     def _cancel(self, connection: _Connection) -> None:
         connection.deadline = None
@@ -197,6 +185,18 @@ class Session:
             connection.close()
 
 
+def _bound(connection: _Connection, parts: Sequence[Part], statement_timeout: float) -> float | None:
+    """Seconds after which a server that says nothing is given up: in a transaction of ours it should have said `timeout`.
+
+    The server's own timeout is for each statement; a file has at most one more than semicolons, other messages are short.
+    """
+    opens = parts[0].sql.startswith("BEGIN")
+    if not statement_timeout or not (opens or connection.info.transaction_status != pq.TransactionStatus.IDLE):
+        return None
+    statements = sum(part.sql.count(";") + 1 for part in parts if part.name is not None)
+    return statement_timeout * max(1, statements) + _GRACE
+
+
 def _gone(connection: _Connection) -> bool:
     """Whether the server closed an idle connection. Doesn't wait; the first read may find a farewell, the second the end."""
     try:
@@ -205,33 +205,6 @@ def _gone(connection: _Connection) -> bool:
     except psycopg.Error:
         return True
     return False
-
-
-def _rows(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    more: bool | None = True
-    while more:
-        result = cursor.pgresult
-        if result is not None and result.nfields:
-            columns = [((result.fname(i) or b"").decode(), result.ftype(i)) for i in range(result.nfields)]
-            for row in range(result.ntuples):
-                rows.append({name: _value(result.get_value(row, i), oid) for i, (name, oid) in enumerate(columns)})
-        more = cursor.nextset()
-    return rows
-
-
-def _value(raw: bytes | None, oid: int) -> Any:
-    """A value in Postgres's text format as JSON has it; what JSON has no type for (numeric, times, bytea, NaN) stays text."""
-    if raw is None:
-        return None
-    text = raw.decode(errors="backslashreplace")
-    if oid == _BOOLEAN:
-        return text == "t"
-    if oid in _INTEGERS:
-        return int(text)
-    if oid in _FLOATS and text not in ("NaN", "Infinity", "-Infinity"):
-        return float(text)
-    return json.loads(text) if oid in _JSON else text
 
 
 def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
@@ -244,8 +217,8 @@ def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> Sq
 
 
 def _file(parts: Sequence[Part]) -> dict[str, Any]:
-    named = [part.name for part in parts if part.name is not None]
-    return {"name": named[0]} if len(named) == 1 else {}
+    named = {part.name for part in parts if part.name is not None}
+    return {"name": named.pop()} if len(named) == 1 else {}
 
 
 def _sql_error(error: psycopg.Error, parts: Sequence[Part]) -> SqlError:

@@ -111,6 +111,12 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     for key in NOT_YET:
         if data.get(key) is not None:
             raise Refused(f"{host}: data key {key!r} is not supported yet; remove it")
+    for key in DATA_KEYS:
+        value = data.get(key)
+        if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
+            raise Refused(f"{host}: data key {key!r} holds a control character or invalid Unicode; write it without")
+    if data.get("schema") == "$user":
+        raise Refused(f"{host}: data key 'schema': '$user' is not usable: Postgres reads it as the role's name; name the schema")
     for key in data:
         if key.startswith("postgres_") and key not in DATA_KEYS and key not in NOT_YET:
             near = difflib.get_close_matches(key, DATA_KEYS, 1, 0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyinfra import host, state
 
-from deploy import failure, recorder, target
+from deploy import failure, recorder, target, terminal
 from deploy.connector import PostgresConnector
 from deploy.conninfo import DATA_KEYS
 from deploy.errors import Refused
@@ -24,7 +24,9 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
     Under --dry a plan is made also with -y, where pyinfra would do nothing and exit 0.
     """
     refuse_flags()
-    known = sorted({field.name for field in fields(Settings)} - DATA_KEYS.keys() - {"wave"} | set(own))
+    known = sorted(
+        {field.name for field in fields(Settings)} - DATA_KEYS.keys() - {"wave", "max_connections_per_server"} | set(own)
+    )
     for word in words:
         raise Refused(f"deploy.{verb}: {word!r} is no argument; write KEY=VALUE, with one of {', '.join(known)}")
     for key in arguments:
@@ -33,7 +35,10 @@ def check(verb: str, words: Sequence[Any], arguments: Mapping[str, Any], own: It
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             raise Refused(f"deploy.{verb}: unknown argument {key!r}; use one of {', '.join(near or known)}")
-    target.resolve(host.name, host.data.dict(), **{key: value for key, value in arguments.items() if key not in own})
+    wanted = target.resolve(host.name, host.data.dict(), **{key: value for key, value in arguments.items() if key not in own})
+    if isinstance(host.connector, PostgresConnector):
+        host.connector.settings = wanted.settings  # its deadlines follow from them
+    terminal.prepare(state)
     if "--dry" in sys.argv:
         state.check_for_changes = True
 

@@ -16,6 +16,7 @@ from pyinfra.api import operation
 from deploy import failure, verb
 from deploy.connector import PostgresConnector
 from deploy.failure import Commands
+from deploy.findings import NOT_ATTEMPTED
 
 _SHOWN = 3
 """How many failed hosts a message names."""
@@ -61,7 +62,7 @@ def _not_attempted(failed: Sequence[Any]) -> str:
     first = min(_wave(member) for member in failed)
     names = sorted(member.name.removeprefix("@postgres/") for member in failed if _wave(member) == first)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"not attempted: wave {first} failed on {', '.join(names[:_SHOWN])}{more}"
+    return f"{NOT_ATTEMPTED}: wave {first} failed on {', '.join(names[:_SHOWN])}{more}"
 
 
 @cache

@@ -35,7 +35,7 @@ def advise(fleet: Fleet) -> tuple[Advice, ...]:
         (
             "Failed before verification",
             lambda host: condition(host) == "failed",
-            "Each host's sentence below names the cause and the step that removes it. Nothing half-done was recorded there.",
+            "Each host's sentence below names the cause and the step that removes it.",
             f"deploy.{fleet.verb}",
         ),
         (

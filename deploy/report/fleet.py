@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from deploy.checks import Violation
-from deploy.findings import HostFindings
+from deploy.findings import NOT_ATTEMPTED, HostFindings
 
 Condition = Literal["not reached", "failed", "violations", "not verified", "as wanted"]
 
@@ -55,7 +55,7 @@ class Fleet:
 def condition(host: HostFindings) -> Condition:
     """A host of which nothing was learned but an error was not reached; one that was checked by nothing is not verified."""
     if host.error is not None:
-        return "not reached" if host.server_version is None else "failed"
+        return "failed" if host.server_version or host.error.startswith(NOT_ATTEMPTED) else "not reached"
     if host.violations:
         return "violations"
     return "as wanted" if host.checks else "not verified"

@@ -12,7 +12,7 @@ from deploy.settings import read
 
 TIME = "expected a time such as '2s', '500ms' or 0"
 KNOWN = (
-    "audit, batch_rows, checks, health_retention_days, ignore_missing, lock_timeout, lock_wait, max_connections_per_server, "
+    "audit, batch_rows, checks, health_retention_days, ignore_missing, lock_timeout, lock_wait, "
     "migrations, owner, probe_rows, query_budget_ms, repair_invalid_indexes, report, retention_days, schema, secret_variables, "
     "statement_timeout, variables"
 )
@@ -130,6 +130,7 @@ NAMES = [
     "%s",
     ":x",
     "sel ect",
+    "a USING b",
     "Ü;",
 ]
 

@@ -239,3 +239,20 @@ def test_an_argument_in_the_data_that_makes_no_sense_fails_its_host_alone(databa
         want = "_sudo: makes no sense for SQL on a @postgres host; remove it from the command or the data"
         assert want in result.lines(NAME), result.out
     assert database.psql("SELECT to_regclass('integration_health')") == ""
+
+
+def test_rows_keep_every_column_and_are_always_json(host: Host) -> None:
+    sql = "SELECT 1 AS a, 2 AS a, '1e400'::json AS n, (repeat('[', 3000) || repeat(']', 3000))::json AS deep"
+    status, rows, errors = run(host, sql)
+    assert (status, errors) == (True, [])
+    assert [value for key, value in rows[0].items() if key.startswith("a")] == [1, 2]
+    assert rows[0]["n"] == "1e400"
+    assert rows[0]["deep"].startswith("[[")
+
+
+def test_sql_that_is_no_unicode_fails_its_command(host: Host) -> None:
+    assert run(host, "SELECT '\udcff'") == (
+        False,
+        None,
+        ["the SQL holds invalid Unicode, which Postgres refuses; write it without"],
+    )

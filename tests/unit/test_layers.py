@@ -112,3 +112,9 @@ print(json.dumps([time.process_time() - start, sorted(set(sys.modules) - before)
     seconds, brought = json.loads(done.stdout)
     assert brought == ["deploy", "deploy.connector"]
     assert seconds < 0.05
+
+
+def test_the_connector_leaves_patching_for_gevent_to_pyinfras_command_line() -> None:
+    code = "import deploy.connector, deploy.operations, deploy.recorder; from gevent import monkey; print(monkey.saved)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "{}"

@@ -107,3 +107,16 @@ def test_a_reserved_key_is_refused_and_not_ignored(key: str) -> None:
     with pytest.raises(Refused) as refused:
         settings.read("db", {key: "user@bastion"})
     assert str(refused.value) == f"db: data key '{key}' is not supported yet; remove it"
+
+
+def test_the_schema_that_postgres_would_read_as_the_roles_name_is_refused() -> None:
+    with pytest.raises(Refused, match="'\\$user' is not usable"):
+        settings.read("db", {"schema": "$user"})
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a\nb", "\ud800"])
+@pytest.mark.parametrize("key", ["postgres_dbname", "postgres_service", "postgres_conninfo"])
+def test_a_connection_value_that_libpq_would_cut_is_refused_and_not_shown(key: str, value: str) -> None:
+    with pytest.raises(Refused) as refused:
+        settings.read("db", {key: value})
+    assert str(refused.value) == f"db: data key '{key}' holds a control character or invalid Unicode; write it without"

@@ -1,0 +1,57 @@
+"""Rows as JSON has them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from typing import Any
+
+import psycopg
+
+_INTEGERS = {20, 21, 23, 26}
+_FLOATS = {700, 701}
+_BOOLEAN = 16
+_JSON = {114, 3802}
+
+
+def read(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
+    """The rows of all results of a message, in order. A column name that is there already gets its number."""
+    rows: list[dict[str, Any]] = []
+    more: bool | None = True
+    while more:
+        result = cursor.pgresult
+        if result is not None and result.nfields:
+            columns: list[tuple[str, int]] = []
+            for i in range(result.nfields):
+                name = unique = (result.fname(i) or b"").decode(errors="backslashreplace")
+                while any(unique == other for other, _ in columns):
+                    unique = f"{name}_{i + 1}"
+                    name += "_"
+                columns.append((unique, result.ftype(i)))
+            for row in range(result.ntuples):
+                rows.append({name: _value(result.get_value(row, i), oid) for i, (name, oid) in enumerate(columns)})
+        more = cursor.nextset()
+    return rows
+
+
+def _value(raw: bytes | None, oid: int) -> Any:
+    """A value in Postgres's text format as JSON has it; what JSON has no type for (numeric, times, bytea, NaN) stays text."""
+    if raw is None:
+        return None
+    text = raw.decode(errors="backslashreplace")
+    if oid == _BOOLEAN:
+        return text == "t"
+    if oid in _INTEGERS:
+        return int(text)
+    if oid in _FLOATS and text not in ("NaN", "Infinity", "-Infinity"):
+        return float(text)
+    if oid in _JSON:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text, parse_float=_number)
+    return text
+
+
+def _number(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text
