@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pyinfra import host
@@ -24,37 +25,70 @@ from deploy.ledger import State
 from deploy.migrations import Migration
 from deploy.plan import pooled_problem
 from deploy.script import Part, Script
-from deploy.transactions import BUSY, DEADLOCK, Run, SqlFailed, Steps, is_applied, judge_begin, prepare, reread, send, send_begin
+from deploy.transactions import (
+    BUSY,
+    DEADLOCK,
+    POLL,
+    Run,
+    SqlFailed,
+    Steps,
+    is_applied,
+    judge_begin,
+    may_retry,
+    prepare,
+    reread,
+    send,
+    send_begin,
+    tried,
+)
 
 Action = Literal["apply", "revert"]
 
-_PAUSE = 0.2
+_DONE: dict[Action, str] = {"apply": "applied", "revert": "reverted"}
 
 
 def apply(run: Run, migration: Migration) -> Commands:
     """Apply one file and record it. Raises Failed."""
-    host.log((yield from _released(_run(run, migration, migration, "apply"))))
+    host.log((yield from _patiently(run, migration, migration, "apply")))
 
 
 def revert(run: Run, down: Migration, up: Migration) -> Commands:
     """Run one down file and remove the row of its version. Raises Failed."""
-    host.log((yield from _released(_run(run, down, up, "revert"))))
+    host.log((yield from _patiently(run, down, up, "revert")))
 
 
-def _released(steps: Steps[str]) -> Steps[str]:
-    """Whatever happens, the lock and the session's settings go."""
-    try:
-        return (yield from steps)
-    except SqlFailed as failed:
-        yield Script("ROLLBACK;\n", ledger.reset())
-        raise Failed(*failed.error.lines()) from None
-    except Exception:
-        yield Script("ROLLBACK;\n", ledger.reset())
-        raise
-
-
-def _run(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]:
+def _patiently(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]:
+    """Whatever happens, the lock and the session's settings go. What is busy before the file runs is tried again."""
     deadline = run.deadline()
+    while True:
+        try:
+            return (yield from _run(run, file, up, action, deadline))
+        except SqlFailed as failed:
+            error = failed.error
+        except Exception:
+            yield Script("ROLLBACK;\n", ledger.reset())
+            raise
+        again = yield from reread(run, up.version)
+        if _is_done(again, up, action):
+            return f"{up}: {_DONE[action]} meanwhile by someone else"
+        lines = (
+            error.lines() if error.name is not None else replace(error, name=file.file, line=None, column=None, text=None).lines()
+        )
+        if not may_retry(error):
+            raise Failed(*lines)
+        if time.monotonic() > deadline:
+            raise Failed(*lines, tried(run.wanted))
+        time.sleep(POLL)
+
+
+def _is_done(state: State | None, up: Migration, action: Action) -> bool:
+    if state is None:
+        return False
+    return is_applied(up, state) if action == "apply" else state.checksum is None
+
+
+def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: float) -> Steps[str]:
+    """One go. Raises SqlFailed for what happened before the file ran, else Failed."""
     while True:
         state = yield from _begin(run, file, deadline)
         if (done := _judge(run, up, action, state)) is not None:
@@ -64,7 +98,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]
         old = indexes.of_file(file.sql, before) if action == "apply" else []
         if any(one.busy for one in old) and time.monotonic() < deadline:
             yield Script("ROLLBACK;\n", ledger.reset())
-            time.sleep(_PAUSE)
+            time.sleep(POLL)
             continue
         if old and not run.wanted.settings.repair_invalid_indexes:
             raise Failed(f"{file.file}: INVALID index {old[0].index} is in the way: {indexes.next_step(old[:1], None)}")
@@ -81,7 +115,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]
         yield from _finish(run, up, action, succeeded=False)
         if error.sqlstate not in BUSY or time.monotonic() > deadline:
             raise Failed(*error.lines())
-        time.sleep(_PAUSE)
+        time.sleep(POLL)
 
 
 def _begin(run: Run, file: Migration, deadline: float) -> Steps[State]:
@@ -151,7 +185,10 @@ def _left(
     """INVALID indexes that the file has left; with IF NOT EXISTS it may have left them without an error."""
     if error is not None and error.sqlstate is None:
         raise Failed(*error.lines(), _marked(file))
-    after = yield from _invalid()
+    try:
+        after = yield from _invalid()
+    except SqlFailed as failed:
+        raise Failed(*failed.error.lines(), _marked(file)) from None
     mine = indexes.of_file(file.sql, after)
     if error is None:
         return mine
@@ -178,18 +215,24 @@ def _finish(run: Run, up: Migration, action: Action, *, succeeded: bool) -> Step
         audited=run.audited(up, action) if succeeded else "",
         reset=ledger.reset(),
     )
-    try:
-        answer = yield from send(Script(finish))
-    except SqlFailed as failed:
+    deadline = run.deadline()
+    while True:
+        try:
+            answer = yield from send(Script(finish))
+        except SqlFailed as failed:
+            error = failed.error
+        else:
+            if not any("version" in row for row in answer.rows):
+                raise Failed(f"{up.file}: its row vanished from the ledger while it ran; run the command again")
+            break
         again = yield from reread(run, up.version)
-        if not (again is not None and succeeded and (is_applied(up, again) if action == "apply" else again.checksum is None)):
-            raise Failed(*failed.error.lines(), _marked(up)) from None
-    else:
-        if not any("version" in row for row in answer.rows):
-            raise Failed(f"{up.file}: its row vanished from the ledger while it ran; run the command again")
+        if succeeded and _is_done(again, up, action):
+            break
+        if error.sqlstate not in BUSY or time.monotonic() > deadline:
+            raise Failed(*error.lines(), _marked(up))
+        time.sleep(POLL)
     run.creates_history = run.creates_history and not succeeded
-    done = "applied" if action == "apply" else "reverted"
-    return f"{done} {up} ({elapsed / 1e6:.0f} ms)"
+    return f"{_DONE[action]} {up} ({elapsed / 1e6:.0f} ms)"
 
 
 def _may_have_committed(file: Migration) -> bool:

@@ -138,7 +138,7 @@ def under_lock(
         done = settled(again) if again is not None else None
         if done is not None:
             return done
-        if not (error.sqlstate in BUSY or _lost_ledger_race(error)):
+        if not may_retry(error):
             raise Failed(*error.lines())
         if time.monotonic() > deadline:
             raise Failed(*error.lines(), tried(run.wanted))
@@ -225,9 +225,12 @@ def ended_transaction(migration: Migration, verb: str) -> str:
     )
 
 
-def _lost_ledger_race(error: SqlError) -> bool:
-    """Whether someone else made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet."""
-    return error.name is None and error.sqlstate in ("23505", "42P07", "42P06")
+def may_retry(error: SqlError) -> bool:
+    """Whether another attempt may not meet this error.
+
+    Someone else may have made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet.
+    """
+    return error.sqlstate in BUSY or (error.name is None and error.sqlstate in ("23505", "42P07", "42P06"))
 
 
 def tried(wanted: Target) -> str:

@@ -82,3 +82,13 @@ def test_the_readme_has_two_commands_and_fits() -> None:
     """Each is one line to paste; .ci/run finds them by their beginning."""
     assert len(re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)) == 2
     assert len(README.splitlines()) < 200
+
+
+def test_render_without_a_terminal_ends_in_a_sentence_and_with_yes_in_the_committed_files(tmp_path: Path) -> None:
+    pyinfra = [str(Path(sys.executable).parent / "pyinfra"), "@local", "deploy.render", f"out={tmp_path}"]
+    asked = subprocess.run(pyinfra, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (asked.returncode, "nobody can approve the plan" in asked.stderr, "Traceback" in asked.stderr) == (1, True, False)
+    done = subprocess.run([pyinfra[0], "-y", *pyinfra[1:]], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    want = {path.name: path.read_bytes() for path in (ROOT / "migrations").iterdir()}
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.sql")} == want

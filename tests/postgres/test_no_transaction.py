@@ -239,3 +239,49 @@ def test_a_role_that_acts_as_the_owner_needs_no_more_than_that(pyinfra: Pyinfra,
     back = deploy(pyinfra, database, "deploy.revert", "to=0", "allow_data_loss=true", **data)
     assert back.code == 0, back.out
     assert ledger(database, "app._sqlx_migrations") == []
+
+
+def test_a_ledger_that_is_busy_before_the_file_runs_is_tried_again_within_lock_wait(database: Database, tmp_path: Path) -> None:
+    """Another session holds the ledger so that it can be read and not written: the marker has to wait for it."""
+    database.psql(TABLE)
+    source = write(tmp_path / "migrations", {"1_t.sql": "SELECT 1"})
+    assert sqlx(database, source, "run").code == 0
+    write(tmp_path / "migrations", {"2_x.sql": UNIQUE})
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with session(database) as other:
+        other.execute("BEGIN; LOCK TABLE _sqlx_migrations IN EXCLUSIVE MODE")
+        patient = start_deploy(
+            tmp_path / "d", database, "deploy.apply", migrations=str(source), lock_timeout="300ms", lock_wait="60s"
+        )
+        until(database, waits)
+        time.sleep(1.5)
+        other.execute("COMMIT")
+    got = finish(patient)
+    assert got.code == 0, got.out
+    assert valid(database) == "t"
+    assert locks(database) == "0"
+    with session(database) as other:
+        other.execute("BEGIN; LOCK TABLE _sqlx_migrations IN EXCLUSIVE MODE")
+        write(tmp_path / "migrations", {"3_y.sql": UNIQUE.replace("t_x", "t_y")})
+        hasty = start_deploy(tmp_path / "e", database, "deploy.apply", migrations=str(source), lock_timeout="300ms", lock_wait="1s")
+        got = finish(hasty)
+        other.execute("COMMIT")
+    lines = got.lines(HOST)
+    assert got.code == 1
+    assert "3_y.sql: 55P03: ERROR: canceling statement due to lock timeout" in lines, got.out
+    assert "tried for 1 s; run the command again, or raise lock_wait" in lines
+    assert database.psql("SELECT max(version) FROM _sqlx_migrations") == "2"
+
+
+def test_a_down_file_drops_the_invalid_index_that_is_there(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    files = {
+        "1_t.sql": TABLE,
+        "2_x.up.sql": UNIQUE,
+        "2_x.down.sql": "-- no-transaction\nDROP INDEX CONCURRENTLY t_x",
+    }
+    source = write(tmp_path / "migrations", files)
+    assert deploy(pyinfra, database, "deploy.apply", migrations=str(source)).code == 0
+    database.psql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_x'::regclass")
+    got = deploy(pyinfra, database, "deploy.revert", "allow_data_loss=true", migrations=str(source))
+    assert (got.code, valid(database)) == (0, ""), got.out
+    assert database.psql("SELECT version, success FROM _sqlx_migrations") == "1|t"

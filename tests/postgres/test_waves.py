@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Pyinfra
@@ -155,3 +156,20 @@ def test_flags_that_lose_failures_or_waves_are_refused(fleet: Fleet, pyinfra: Py
     assert done.code == 1
     assert f"{flag} is not supported: {reason}; leave it out, and use --parallel 1 to go host by host" in done.out
     assert not applied(fleet["db1"])
+
+
+def test_a_revert_stops_at_a_wave_that_failed_and_the_report_tells_it_from_a_host_that_is_not_there(
+    fleet: Fleet, pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    assert pyinfra(hosts(fleet, db1=0, db2=1), "-y", "deploy.apply").code == 0
+    fleet["db1"].psql("INSERT INTO integration_health (integration_id, status, last_checked) VALUES ('vrbo', 'healthy', now())")
+    done = pyinfra(hosts(fleet, db1=0, db2=1), "-y", "deploy.revert")
+    assert done.code == 1
+    assert "not attempted: wave 0 failed on db1" in done.lines("@postgres/db2")
+    assert applied(fleet["db2"])
+
+    fleet["db1"].psql("UPDATE _sqlx_migrations SET success = false")
+    done = pyinfra(hosts(fleet, db1=0, db2=1), "-y", "deploy.apply", "report=out")
+    assert done.code == 1
+    found = json.loads((tmp_path / "out" / "verify.json").read_text(encoding="utf-8"))["hosts"]
+    assert {host["host"]: host["condition"] for host in found} == {"@postgres/db1": "failed", "@postgres/db2": "failed"}
