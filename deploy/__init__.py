@@ -3,17 +3,20 @@
 The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`. The layers below, each using only what is
 further down:
 
-    waves, operations, facts                what changes a host, in which order, and what it says (pyinfra)
-    purging, batches                        the purge: what would go, and the loop that deletes it
-    services, databases                     @pgservices and @pgdatabases: one inventory line that makes many hosts
-    connector, session, leases, terminal    @postgres: the only connections
-    plan, observation, target               a host as it should be, as it is, and the difference (pure)
-    ledger, checks, migrations, templates   SQLx's ledger, the contract's checks, the source, Jinja (pure)
-    retention, purged                       what is past its retention: statements; values and sentences (pure)
-    settings, conninfo                      inventory data (pure)
-    script, errors, failure                 one message and its answer; how things fail
-    recorder                                what a run finds, from its first host to its end
-    summary, report, findings               the same for the console, for files, and as a value (pure)
+    verb, waves                                    what a verb does before its operations, and in which order hosts go
+    operations, purging, facts                     what changes a host, what it says (pyinfra)
+    transactions, no_transaction, reverting,       the commands of one operation: files under the lock, rows in batches
+        adopting, batches, probe
+    connector, session, rows, leases, terminal     @postgres: the only connections
+    services, databases                            @pgservices and @pgdatabases: inventories of such hosts
+    recorder, report, summary                      what a run found, as files and at the end of the console
+    plan, observation, target, findings,           a host as it should be, as it is, and the difference (pure)
+        retention, purged
+    ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
+        migrations, sqlx_toml, templates
+    settings, conninfo                             inventory data (pure)
+    script, errors, failure                        one message and its answer; how things fail
+    embedded                                       a PostgreSQL of one's own for a first look
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.
 """

@@ -59,9 +59,6 @@ class Source:
     down: Mapping[int, Migration]
     sqlx: SqlxToml
 
-    def get(self, version: int) -> Migration | None:
-        return next((migration for migration in self.migrations if migration.version == version), None)
-
 
 def parse_name(name: str) -> tuple[int, str, Kind] | None:
     """Version, description and kind of a file name without `.j2`; None when SQLx ignores the file.

@@ -27,7 +27,6 @@ class Plan:
     create_schemas: tuple[str, ...]
     history: str | None
     creates_history: bool
-    standby: bool
     compared: Comparison
 
 
@@ -56,7 +55,6 @@ def make(target: Target, seen: Observation) -> Plan:
         create_schemas=seen.missing_schemas,
         history=_beside(target, seen, audit.TABLE) if target.settings.audit else None,
         creates_history=not seen.history_exists,
-        standby=seen.in_recovery,
         compared=compared,
     )
 
