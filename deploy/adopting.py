@@ -16,7 +16,7 @@ from deploy.observation import Observation
 from deploy.plan import Plan, contract_holds
 from deploy.script import Script
 from deploy.target import Target
-from deploy.transactions import Run, Steps, ended_transaction, is_applied, prepare, send, under_lock
+from deploy.transactions import Run, Steps, is_applied, prepare, send, under_lock
 
 _TABLES = {"integration_health", "integration_events"}
 
@@ -40,13 +40,18 @@ def plan(target: Target, seen: Observation, planned: Plan, *, replace_checksum: 
         return Adoption(
             problem=("deploy.adopt proves with the contract of our own schema, and this source is another; unset `migrations`",)
         )
+    if not target.holds_contract:
+        return Adoption(
+            problem=("deploy.adopt proves with the contract of our own schema, and these checks are others; unset `checks`",)
+        )
     if seen.in_recovery:
         return Adoption(notes=("standby: nothing to record",))
+    holds = contract_holds(target, seen) and not seen.violations
     migration = target.source.migrations[-1]
     row = next((row for row in seen.rows if row.version == migration.version), None)
-    if planned.problem is not None and (row is None or contract_holds(target, seen)):
+    if planned.problem is not None and (row is None or holds):
         return Adoption(problem=(planned.problem,))
-    if not contract_holds(target, seen):
+    if not holds:
         return Adoption(problem=_differences(seen, migration))
     if row is None:
         return Adoption(action="record")
@@ -78,6 +83,7 @@ def _differences(seen: Observation, migration: Migration) -> tuple[str, ...]:
 
 def write(run: Run, migration: Migration, adoption: Adoption) -> Commands:
     """Prove and record. Raises Failed."""
+    changed = f"migration {migration.version}: its row changed after the plan was made; run the command again"
 
     def attempt(state: State) -> Steps[str]:
         if (done := settled(state)) is not None:
@@ -85,7 +91,7 @@ def write(run: Run, migration: Migration, adoption: Adoption) -> Commands:
             return done
         if state.checksum != adoption.old or state.dirty is not None:
             yield Script("ROLLBACK")
-            raise Failed(f"migration {migration.version}: its row changed after the plan was made; run the command again")
+            raise Failed(changed)
         yield from _prove(run, migration)
         yield from prepare(run)
         if adoption.action == "record":
@@ -101,7 +107,7 @@ def write(run: Run, migration: Migration, adoption: Adoption) -> Commands:
             )
         if not (yield from send(Script(sql))).rows:
             yield Script("ROLLBACK")
-            raise Failed(ended_transaction(migration, "recorded"))
+            raise Failed(changed)
         audited = run.audited(migration, "adopt" if adoption.action == "record" else "replace checksum")
         yield from send(Script(audited, "COMMIT;\n", ledger.reset()))
         if adoption.action == "record":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from conftest import MIGRATION, ROOT, VERSION, Pyinfra
 from neighbours import HOST, ONE_SERVER, deploy, ledger, locks, sqlx
@@ -95,3 +96,14 @@ def test_another_source_can_not_be_adopted(pyinfra: Pyinfra, database: Database)
     assert "deploy.adopt proves with the contract of our own schema, and this source is another; unset `migrations`" in got.lines(
         HOST
     )
+
+
+@ONE_SERVER
+def test_other_checks_prove_nothing(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    by_hand(database)
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "none.sql").write_text("SELECT '' AS object, '' AS expected, '' AS actual WHERE false")
+    got = deploy(pyinfra, database, "deploy.adopt", checks=str(tmp_path / "checks"))
+    want = "deploy.adopt proves with the contract of our own schema, and these checks are others; unset `checks`"
+    assert (got.code, want in got.lines(HOST)) == (1, True), got.out
+    assert database.psql("SELECT to_regclass('_sqlx_migrations') IS NULL") == "t"
