@@ -94,9 +94,9 @@ class PostgresConnector(BaseConnector):
         try:
             session = self._open()
         except Exception as error:
-            from deploy.session import explain_connect
+            from deploy.connecting import explain
 
-            raise ConnectError(explain_connect(error, self.endpoint)) from None
+            raise ConnectError(explain(error, self.endpoint)) from None
         version = session.server_version
         if version < OLDEST_SERVER:
             self.disconnect()
@@ -167,14 +167,14 @@ class PostgresConnector(BaseConnector):
         return self._session.login_pid if self._session is not None else None
 
     def _run(self, parts: Any, timeout: float | None, *, keep: bool, ours: bool) -> tuple[Any, list[str]]:
+        from deploy.connecting import explain
         from deploy.errors import SqlError
         from deploy.script import Answer
-        from deploy.session import explain_connect
 
         try:
             session = self._open()
         except Exception as error:
-            return Answer(error=SqlError(explain_connect(error, self.endpoint))), []
+            return Answer(error=SqlError(explain(error, self.endpoint))), []
         bound = self.settings.statement_timeout / 1000 if ours else 0
         try:
             return session.run(parts, timeout, keep=keep, statement_timeout=bound)

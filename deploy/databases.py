@@ -59,8 +59,9 @@ def _list(service: str, pattern: str) -> tuple[tuple[str, ...], str]:
 def _databases(service: str) -> tuple[tuple[str, ...], str | None]:
     """All databases of the server that take connections, or why they can't be listed."""
     from deploy import conninfo, templates
+    from deploy.connecting import explain
     from deploy.script import Part
-    from deploy.session import Session, explain_connect
+    from deploy.session import Session
 
     data = {"postgres_service": service}
     endpoint = conninfo.endpoint(service, data, {})
@@ -71,7 +72,7 @@ def _databases(service: str) -> tuple[tuple[str, ...], str | None]:
         session.open()
         answer, _ = session.run([Part(templates.own("session/databases.sql.j2"))], _TIMEOUT)
     except Exception as error:
-        return (), explain_connect(error, endpoint)
+        return (), explain(error, endpoint)
     finally:
         session.close()
     if answer.error is not None:
