@@ -7,7 +7,7 @@ from typing import Literal
 
 from pyinfra import host
 
-from deploy import checks, ledger, templates
+from deploy import checks, ledger, rights, templates
 from deploy.checks import Violation
 from deploy.failure import Commands, Failed
 from deploy.ledger import State
@@ -54,11 +54,15 @@ def plan(target: Target, seen: Observation, planned: Plan, *, replace_checksum: 
     if not holds:
         return Adoption(problem=_differences(seen, migration))
     if row is None:
+        if problem := rights.missing(target, seen, ("SELECT", "INSERT"), creates=False):
+            return Adoption(problem=(problem,))
         return Adoption(action="record")
     if row.checksum == migration.checksum.hex():
         return Adoption(notes=(f"{migration}: recorded already; contract holds",))
     if not replace_checksum:
         return Adoption(notes=(f"the ledger keeps its checksum {row.checksum}; replace_checksum=true would replace it",))
+    if problem := rights.missing(target, seen, ("SELECT", "UPDATE"), creates=False):
+        return Adoption(problem=(problem,))
     return Adoption(
         action="replace",
         old=row.checksum,
@@ -124,8 +128,7 @@ def _prove(run: Run, migration: Migration) -> Steps[None]:
     """The checks once more, under the lock and in the transaction that writes. Raises Failed."""
     wanted = run.wanted
     assert wanted.checks is not None
-    names = {"schema": wanted.settings.schema, "owner": wanted.settings.owner}
-    answer = yield from send(Script(*checks.parts(wanted.checks, **names, ledger=run.place.name, queries=wanted.queries)))
+    answer = yield from send(Script(*checks.parts(wanted.checks, **wanted.check_variables)))
     found = [Violation(**row) for row in answer.rows if "check" in row]
     if found:
         yield Script("ROLLBACK")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import psycopg
+
+from deploy import templates
 from deploy.conninfo import Endpoint
 
 FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
@@ -32,8 +35,21 @@ _NEXT_STEPS = (
 )
 
 
+def _statement(error: Exception, reason: str) -> str | None:
+    """What to run for a role that may not log in, or not into this database."""
+    if not isinstance(error, psycopg.Error) or error.pgconn is None:
+        return None
+    role, database = templates.ident(error.pgconn.user.decode()), templates.ident(error.pgconn.db.decode())
+    if "permission denied for database" in reason:
+        return f"run GRANT CONNECT ON DATABASE {database} TO {role}"
+    if "is not permitted to log in" in reason:
+        return f"run ALTER ROLE {role} LOGIN"
+    return None
+
+
 def explain(error: Exception, endpoint: Endpoint) -> str:
     """One sentence for a failed attempt to connect: where, the reason in libpq's or the server's words, what next."""
     reason = re.sub(r"^connection (failed|is bad): | Is the server running .*\?$", "", " ".join(str(error).split()))
-    step = next((step for words, step in _NEXT_STEPS if words in reason), "run psql with the same parameters to try it by hand")
+    steps = (step for words, step in _NEXT_STEPS if words in reason)
+    step = _statement(error, reason) or next(steps, "run psql with the same parameters to try it by hand")
     return f"can't connect to {endpoint.label}: {reason}; {step}"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER = 130000
 
+_QUICK = 10.0
+"""Seconds that a look into the catalogs may take."""
+
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "_shell_executable": ("sh",),
     "_success_exit_codes": ([0],),
@@ -167,9 +170,10 @@ class PostgresConnector(BaseConnector):
         return self._session.login_pid if self._session is not None else None
 
     def _run(self, parts: Any, timeout: float | None, *, keep: bool, ours: bool) -> tuple[Any, list[str]]:
+        from deploy import denied
         from deploy.connecting import explain
         from deploy.errors import SqlError
-        from deploy.script import Answer
+        from deploy.script import Answer, Part
 
         try:
             session = self._open()
@@ -177,7 +181,13 @@ class PostgresConnector(BaseConnector):
             return Answer(error=SqlError(explain(error, self.endpoint))), []
         bound = self.settings.statement_timeout / 1000 if ours else 0
         try:
-            return session.run(parts, timeout, keep=keep, statement_timeout=bound)
+            answer, notices = session.run(parts, timeout, keep=keep, statement_timeout=bound)
+            if answer.error is not None and answer.error.sqlstate == denied.SQLSTATE:
+                owner, schema = (self.settings.owner, self.settings.schema) if ours else (None, None)
+                question = denied.question(answer.error, parts, owner=owner, schema=schema)
+                asked = self._open().run((Part(question),), _QUICK, keep=keep)[0] if question is not None else Answer()
+                answer = Answer(error=denied.explained(answer.error, asked))
+            return answer, notices
         except Exception as error:  # pyinfra would end the run for all hosts
             return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}")), []
 

@@ -102,7 +102,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: flo
             continue
         if old and not run.wanted.settings.repair_invalid_indexes:
             raise Failed(f"{file.file}: INVALID index {old[0].index} is in the way: {indexes.next_step(old[:1], None)}")
-        error = yield from _execute(run, file, action, old)
+        error = yield from _execute(run, file, up, action, old, marked=state.dirty == up.version)
         left = yield from _left(run, file, before, old, error)
         if error is None and not left:
             return (yield from _finish(run, up, action, succeeded=True))
@@ -144,19 +144,21 @@ def _judge(run: Run, up: Migration, action: Action, state: State) -> str | None:
         if state.checksum is None:
             return f"{up}: reverted meanwhile by someone else"
         if state.dirty is not None:
-            raise Failed(ledger.dirty_problem(state.dirty))
+            raise Failed(run.dirty_problem(state.dirty))
         return None
     if is_applied(up, state):
         return f"{up}: applied meanwhile by someone else"
     if state.dirty is not None and not (state.dirty == up.version and run.wanted.settings.repair_invalid_indexes):
-        raise Failed(ledger.dirty_problem(state.dirty))
+        raise Failed(run.dirty_problem(state.dirty))
     if state.checksum is not None and state.checksum != up.checksum.hex():
         raise Failed(f"migration {up.version} was recorded meanwhile with another checksum; run the command again")
     return None
 
 
-def _execute(run: Run, file: Migration, action: Action, old: Sequence[InvalidIndex]) -> Steps[SqlError | None]:
-    """Mark, commit, remove what an earlier attempt left, run the file; its error, if any."""
+def _execute(
+    run: Run, file: Migration, up: Migration, action: Action, old: Sequence[InvalidIndex], *, marked: bool
+) -> Steps[SqlError | None]:
+    """Mark, commit, remove what an earlier attempt left, run the file; its error, if any. A mark that was there stays."""
     yield from prepare(run)
     mark = templates.own(
         "no_transaction/mark.sql.j2",
@@ -171,7 +173,12 @@ def _execute(run: Run, file: Migration, action: Action, old: Sequence[InvalidInd
     yield from send(Script(mark, keep=True))
     run.ledger_exists, run.schemas = True, ()
     for one in old:
-        yield from send(Script(one.drop, keep=True))
+        try:
+            yield from send(Script(one.drop, keep=True))
+        except SqlFailed:
+            if not marked:
+                yield from _finish(run, up, action, succeeded=False)
+            raise
         host.log(f"dropped INVALID index {one.index}")
     run.started = time.perf_counter_ns()
     script = Script(Part(file.sql, file.file), keep=True)

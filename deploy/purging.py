@@ -6,6 +6,7 @@ It isn't named `purge`: a module of that name would replace the verb of that nam
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from pyinfra import host, state
@@ -33,13 +34,15 @@ def purge(**arguments: Any) -> Commands:
     if looked.error is not None:
         yield from failure.fail(looked.error.lines())
         return
-    if looked.rows[0]["in_recovery"]:
+    if looked.column("in_recovery"):
         _nothing(["standby: left alone, its primary is the one to purge"], PurgeFindings(host.name, note="standby"))
         return
     if (problem := purged.problem(looked)) is not None:
         yield from failure.fail([problem])
         return
-    cutoffs = Cutoffs(looked.rows[0]["events_before"], looked.rows[0]["health_before"])
+    if looked.column("role") != values.owner:
+        values = replace(values, owner=None)
+    cutoffs = Cutoffs(looked.column("events_before"), looked.column("health_before"))
     _cutoffs(values, cutoffs)
     spans = retention.spans(values, cutoffs)
     counted = _ask(values, retention.read(values, [span.expired() for span in spans]))

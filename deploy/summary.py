@@ -54,7 +54,7 @@ def lines(fleet: Fleet, width: int | None) -> list[Line]:
     result = [Line(_headline(fleet, len(broken)))]
     room = min(max((len(host.host) for host in broken), default=0), _NAME)
     for host in broken[:LISTED]:
-        if host.error is not None:
+        if condition(host) != "violations":
             what = f"{condition(host)}: {sentence(host)}"
         else:
             count = len(host.violations)
