@@ -131,8 +131,9 @@ def _begin(run: Run, file: Migration, deadline: float) -> Steps[State]:
         locked = answer.column("locked")
         if locked and not state.waiters and not state.in_recovery and state.ledger_exists == run.ledger_exists:
             return state
-        yield Script("ROLLBACK;\n", ledger.reset())
-        strangers += not answer.column("direct")  # once is a connection that was opened again
+        # one stranger is a connection that was opened again; the next is asked on the same, which another host must not get
+        strangers = 0 if answer.column("direct") else strangers + 1
+        yield Script("ROLLBACK;\n", ledger.reset(), keep=strangers == 1)
         if strangers > 1:
             raise Failed(pooled_problem(file))
         judge_begin(run, state, deadline, locked=locked)
