@@ -27,6 +27,7 @@ APP = '"sch""ema ü"'
 
 OURS = MIGRATION.read_text(encoding="utf-8")
 RECORDED = LEDGER + row(VERSION, checksum=hashlib.sha384(MIGRATION.read_bytes()).hexdigest())
+INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_x'::regclass"
 STEP = re.compile(r"; run ((?:GRANT|ALTER|CREATE) .+?)(?:, or set `\w+`.*)?$")
 
 
@@ -121,7 +122,7 @@ APPLY: dict[str, Case] = {
     ),
     "invalid-index": Case(
         f"{MAY_CREATE} {LEDGER} GRANT ALL ON _sqlx_migrations TO {{role}}; CREATE TABLE t (x int); CREATE INDEX t_x ON t (x);"
-        "ALTER TABLE t OWNER TO {other}; UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_x'::regclass",
+        "ALTER TABLE t OWNER TO {other};" + INVALID,
         ("GRANT {other} TO {role}",),
         {"repair_invalid_indexes": True},
         {"1_x.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS t_x ON t (x)"},
