@@ -11,12 +11,12 @@ further down:
         terminal
     services, databases                            @pgservices and @pgdatabases: inventories of such hosts
     recorder, report, summary                      what a run found, as files and at the end of the console
-    plan, observation, target, findings,           a host as it should be, as it is, and the difference (pure)
+    plan, rights, observation, target, findings,   a host as it should be, as it is, and the difference (pure)
         retention, purged
     ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
         migrations, sqlx_toml, templates
     settings, conninfo                             inventory data (pure)
-    script, errors, failure                        one message and its answer; how things fail
+    script, errors, denied, failure                one message and its answer; how things fail
     embedded                                       a PostgreSQL of one's own for a first look
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.

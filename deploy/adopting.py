@@ -77,8 +77,9 @@ def _differences(seen: Observation, migration: Migration) -> tuple[str, ...]:
     missing = {found.object for found in seen.violations if found.check == "tables" and found.actual == "missing"}
     if missing == _TABLES:
         return (f"{migration}: nothing of it is there, so nothing was recorded; apply it: run deploy.apply",)
-    if seen.check_error is not None:
-        return (f"{migration}: not recorded, because it could not be verified", *seen.check_error.lines())
+    if seen.check_error is not None or seen.not_run:
+        why = seen.check_error.lines() if seen.check_error is not None else seen.not_run.values()
+        return (f"{migration}: not recorded, because it could not be verified", *why)
     return (
         f"{migration}: not recorded, because the database differs from the contract; repair it, then run deploy.adopt again",
         *(f"violation: {violation}" for violation in seen.violations),

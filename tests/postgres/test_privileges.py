@@ -61,6 +61,7 @@ APPLY: dict[str, Case] = {
         ),
     ),
     "schema-owner": Case(f"ALTER SCHEMA {APP} OWNER TO {{role}}", ()),
+    "public": Case("GRANT USAGE ON SCHEMA public TO PUBLIC", ('GRANT CREATE ON SCHEMA "public" TO {role}',), {"schema": "public"}),
     "owner": Case(
         "DROP ROLE {other}",
         (

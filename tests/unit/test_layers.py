@@ -62,6 +62,8 @@ PURE = [
     "retention",
     "purged",
     "plan",
+    "rights",
+    "denied",
     "observation",
     "target",
     "ledger",
