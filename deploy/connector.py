@@ -82,11 +82,9 @@ class PostgresConnector(BaseConnector):
             data,
             {"lock_timeout": self.settings.lock_timeout, "statement_timeout": self.settings.statement_timeout},
         )
-        if "password" in self.endpoint.parameters:
-            logger.warning(
-                f"{host.name}: a password is in the inventory, where `debug-inventory` shows it; "
-                "put it into .pgpass, PGPASSWORD or the service file"
-            )
+        for key in self.endpoint.exposed:
+            what, place = ("a password", ".pgpass, PGPASSWORD or the service file") if key == "password" else (key, "the service file")
+            logger.warning(f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {place}")
         self._session: Session | None = None
 
     def connect(self) -> None:
