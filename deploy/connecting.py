@@ -14,13 +14,18 @@ FULL = ("too many clients", "too many connections", "connection slots are reserv
 
 _UNTRUSTED = "certificate verify failed"
 
+_BY_HAND = "run psql with the same parameters to try it by hand"
+
 _NEXT_STEPS = (
     (
         "|".join(FULL),
         "waited for one; run the command again later, raise lock_wait, or lower max_connections_per_server",
     ),
     # the server's certificate
-    ("does not match host name", "connect by a name in the certificate (hostaddr can hold the address), or issue one for this name"),
+    (
+        "does not match host name",
+        "connect by a name in the certificate (hostaddr takes the address), or issue one for this name",
+    ),
     ("root certificate file", "set sslrootcert to the PEM file of the authority that signed the server's certificate"),
     (f"{_UNTRUSTED}: certificate has expired", "renew the server's certificate, or the authority's in sslrootcert"),
     (f"{_UNTRUSTED}: certificate is not yet valid", "check the clock of this machine, and the certificate's dates"),
@@ -31,7 +36,10 @@ _NEXT_STEPS = (
     ("server does not support SSL", "check host and port, or set ssl = on in the server's postgresql.conf"),
     # ours
     ("requires a valid client certificate", "set sslcert and sslkey to files that exist"),
-    ("certificate authentication failed", "use a certificate whose common name is this role, or map it in the server's pg_ident.conf"),
+    (
+        "certificate authentication failed",
+        "set sslcert to one whose common name is this role, or map it in the server's pg_ident.conf",
+    ),
     ("alert unknown ca", "set sslcert to a certificate of an authority in the server's ssl_ca_file"),
     ("alert certificate expired", "renew the certificate in sslcert"),
     ("alert .*certificate", "set sslcert to a certificate that the server accepts; its log says why it doesn't"),
@@ -55,7 +63,7 @@ _NEXT_STEPS = (
     ("channel binding required, but SSL not in use", "set sslmode=verify-full, and ssl = on in the server's postgresql.conf"),
     (
         "channel binding (is )?required",
-        "write scram-sha-256 for this user into the server's pg_hba.conf; behind a pooler that can't do it leave channel_binding out",
+        "write scram-sha-256 for this user into the server's pg_hba.conf; where a pooler can't do it, leave channel_binding out",
     ),
     ("password authentication failed", "check .pgpass, PGPASSWORD or the service file for this user and host"),
     ("no password supplied", "put the password into .pgpass, PGPASSWORD or the service file"),
@@ -70,7 +78,10 @@ _NEXT_STEPS = (
     ("weak sslmode", "set sslmode=verify-full"),
     ("invalid require_auth", "write scram-sha-256, or several of its methods with commas"),
     ("invalid channel_binding value", "write disable, prefer or require"),
-    ("ssl_(min|max)_protocol_version|SSL protocol version|alert protocol version", "write TLSv1.2 or TLSv1.3, the lower as the minimum"),
+    (
+        "ssl_m.._protocol_version|SSL protocol version|alert protocol version",
+        "write TLSv1.2 or TLSv1.3, the lower as the minimum",
+    ),
     ("definition of service", "add the section to pg_service.conf, or set PGSERVICEFILE to the file that has it"),
     ("syntax error in service file", "correct that line"),
     ("service file", "set PGSERVICEFILE to a file that exists"),
@@ -97,7 +108,7 @@ def explain(error: Exception, endpoint: Endpoint) -> str:
     reason = ", then ".join(_reasons(str(error)))
     if reason.endswith(_UNTRUSTED) and isinstance(error, psycopg.Error) and error.pgconn is not None:
         reason = ": ".join(filter(None, (reason, certificates.problem(error.pgconn))))
-    step = next((step for words, step in _NEXT_STEPS if re.search(words, reason)), "run psql with the same parameters to try it by hand")
+    step = next((step for words, step in _NEXT_STEPS if re.search(words, reason)), _BY_HAND)
     return f"can't connect to {endpoint.label}: {reason}; {step}"
 
 

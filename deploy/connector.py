@@ -83,8 +83,10 @@ class PostgresConnector(BaseConnector):
             {"lock_timeout": self.settings.lock_timeout, "statement_timeout": self.settings.statement_timeout},
         )
         for key in self.endpoint.exposed:
-            what, place = ("a password", ".pgpass, PGPASSWORD or the service file") if key == "password" else (key, "the service file")
-            logger.warning(f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {place}")
+            what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
+            logger.warning(
+                f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
+            )
         self._session: Session | None = None
 
     def connect(self) -> None:

@@ -122,5 +122,20 @@ def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypat
     assert made.parameters["options"].startswith("-c work_mem=64MB -c TimeZone=UTC ")
 
 
+@pytest.mark.parametrize("key", conninfo.SECRET_PARAMETERS)
+def test_a_secret_in_the_inventory_is_named(key: str) -> None:
+    assert endpoint(conninfo=f"host=db {key}=x").exposed == (key,)
+
+
+def test_without_a_pass_phrase_openssl_gets_one_that_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would ask on the terminal; the user's own is kept, in the string or the service file."""
+    services = tmp_path / "services.conf"
+    services.write_text("[prod]\nhost=db\nsslpassword=secret\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    assert (endpoint("db").parameters["sslpassword"], endpoint("db").exposed) == ("none", ())
+    assert endpoint(conninfo="host=db sslpassword=mine").parameters["sslpassword"] == "mine"
+    assert "sslpassword" not in endpoint(service="prod").parameters
+
+
 def test_without_any_host_the_label_says_so() -> None:
     assert endpoint(conninfo="dbname=app").label == "local socket:5432"
