@@ -103,7 +103,7 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
     )
     found: list[Part] = []
     if with_checks and target.checks is not None:
-        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger, queries=target.queries)
+        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger)
     return Script(
         "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
         session_settings(values),
