@@ -16,7 +16,7 @@ further down:
     ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
         migrations, sqlx_toml, templates
     settings, conninfo                             inventory data (pure)
-    script, errors, failure                        one message and its answer; how things fail
+    script, patience, errors, failure              one message, its answer, how long that is waited for; how things fail
     embedded                                       a PostgreSQL of one's own for a first look
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.

@@ -29,6 +29,10 @@ APPLICATION_NAME = "integration-health-deploy"
 CONNECT_TIMEOUT = 10
 """Seconds for one attempt to connect, unless the connection string or the service file says otherwise."""
 
+KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6", "tcp_user_timeout": "60000"}
+"""When a connection counts as broken on which nothing comes, in seconds, or nothing is acknowledged, in milliseconds: two minutes,
+a minute. Not the kernel's two hours, after which a firewall has long forgotten it."""
+
 STARTUP_SETTINGS = (
     ("TimeZone", "UTC"),
     ("DateStyle", "ISO,MDY"),
@@ -75,6 +79,8 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
 
     parameters["client_encoding"] = "utf8"
     parameters.setdefault("connect_timeout", resolved.get("connect_timeout") or str(CONNECT_TIMEOUT))
+    for key, value in KEEPALIVES.items():
+        parameters.setdefault(key, resolved.get(key) or value)
     if not resolved.get("application_name"):
         parameters["application_name"] = APPLICATION_NAME
     settings = [*STARTUP_SETTINGS, *((key, str(value)) for key, value in timeouts.items())]

@@ -24,7 +24,7 @@ from deploy.indexes import InvalidIndex
 from deploy.ledger import State
 from deploy.migrations import Migration
 from deploy.plan import pooled_problem
-from deploy.script import Part, Script
+from deploy.script import File, Script
 from deploy.transactions import (
     BUSY,
     DEADLOCK,
@@ -108,7 +108,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: flo
             return (yield from _finish(run, up, action, succeeded=True))
         if error is not None and error.sqlstate == DEADLOCK:
             for one in left:
-                yield from send(Script(one.drop, keep=True))
+                yield from send(Script(one.drop, statement_timeout=0, keep=True))
             left = ()
         if left or error is None or _may_have_committed(file):
             raise Failed(*_half_done(file, error, left))
@@ -171,10 +171,10 @@ def _execute(run: Run, file: Migration, action: Action, old: Sequence[InvalidInd
     yield from send(Script(mark, keep=True))
     run.ledger_exists, run.schemas = True, ()
     for one in old:
-        yield from send(Script(one.drop, keep=True))
+        yield from send(Script(one.drop, statement_timeout=0, keep=True))
         host.log(f"dropped INVALID index {one.index}")
     run.started = time.perf_counter_ns()
-    script = Script(Part(file.sql, file.file), keep=True)
+    script = Script(File(file.sql, file.file), statement_timeout=0, keep=True)
     yield script
     return script.answer.error
 

@@ -21,7 +21,7 @@ from deploy.ledger import Place, State
 from deploy.migrations import Migration
 from deploy.observation import Observation
 from deploy.plan import Plan
-from deploy.script import Answer, Part, Script
+from deploy.script import Answer, File, Part, Script
 from deploy.target import Target
 
 POLL = 0.2
@@ -98,7 +98,7 @@ def apply(run: Run, migration: Migration) -> Commands:
             yield Script("ROLLBACK")
             return f"{migration}: applied meanwhile by someone else"
         yield from prepare(run)
-        yield from send(Script(Part(migration.sql, migration.file)))
+        yield from send(Script(File(migration.sql, migration.file)))
         elapsed = run.elapsed
         wait = run.wanted.settings.lock_wait
         record = Script(run.place.record(migration, execution_time=elapsed, lock_wait=wait))
