@@ -179,7 +179,7 @@ class _Run:
 def explained(error: SqlError, values: Settings) -> SqlError:
     """The error with the keys that would let a batch through."""
     if error.sqlstate in transactions.BUSY:
-        return replace(error, hint=f"tried for {values.lock_wait / 1000:g} s; run the command again, or raise lock_wait")
+        return replace(error, hint=transactions.tried(values))
     if error.sqlstate == _TOO_SLOW:
         return replace(error, hint="set a smaller batch_rows, or raise statement_timeout")
     return error
