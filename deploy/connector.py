@@ -138,7 +138,7 @@ class PostgresConnector(BaseConnector):
             reason = f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"
             answer = Answer(error=SqlError(reason))
         else:
-            answer, notices = self._run(parts, timeout, keep=script is not None and script.keep)
+            answer, notices = self._run(parts, timeout, keep=script is not None and script.keep, ours=script is not None)
         if answer.error is not None and script is None:
             masked = str(command) != parts[0].sql  # then the offending line may hold what pyinfra hides
             error = replace(answer.error, text=None) if masked else answer.error
@@ -174,7 +174,7 @@ class PostgresConnector(BaseConnector):
         """The process id that the connection was given at its login; a pooler in between gives one of its own invention."""
         return self._session.login_pid if self._session is not None else None
 
-    def _run(self, parts: Any, timeout: float | None, *, keep: bool) -> tuple[Any, list[str]]:
+    def _run(self, parts: Any, timeout: float | None, *, keep: bool, ours: bool) -> tuple[Any, list[str]]:
         from deploy.connecting import explain
         from deploy.errors import SqlError
         from deploy.script import Answer
@@ -184,7 +184,7 @@ class PostgresConnector(BaseConnector):
         except Exception as error:
             return Answer(error=SqlError(explain(error, self.endpoint))), []
         try:
-            return session.run(parts, timeout, keep=keep)
+            return session.run(parts, timeout, keep=keep, ours=ours)
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts

@@ -122,11 +122,14 @@ class Session:
         if connection is not None:
             connection.close()
 
-    def run(self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False) -> tuple[Answer, list[str]]:
+    def run(
+        self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False, ours: bool = True
+    ) -> tuple[Answer, list[str]]:
         """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
 
         After `timeout` in seconds, or without it when the server lets nobody in any more, the command is cancelled and the
-        connection closed. With `keep` the connection is not given up afterwards, also outside a transaction.
+        connection closed. With `keep` the connection is not given up afterwards, also outside a transaction. What is `ours` may
+        be run again, whatever became of it.
         """
         connection = self._connection
         assert connection is not None
@@ -142,7 +145,7 @@ class Session:
             answer = Answer(error=SqlError("the SQL holds invalid Unicode, which Postgres refuses; write it without"))
             self._roll_back(connection)
         except psycopg.Error as error:
-            answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
+            answer = Answer(error=_lost(error, parts, self.endpoint, ours) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         except BaseException:
             self.close()  # its slot too, for which other hosts may wait
@@ -191,13 +194,12 @@ def _gone(connection: _Connection) -> bool:
     return False
 
 
-def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
+def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint, ours: bool) -> SqlError:
     reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
     if error.diag.sqlstate is not None:
         reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
-    return SqlError(
-        f"connection to {endpoint.label} lost: {reason}; what was committed is in the ledger, run the command again", **_file(parts)
-    )
+    advice = "what was committed stays, run the command again" if ours else "look whether it was committed before you run it again"
+    return SqlError(f"connection to {endpoint.label} lost: {reason}; {advice}", **_file(parts))
 
 
 def _file(parts: Sequence[Part]) -> dict[str, Any]:
