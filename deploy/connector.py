@@ -7,7 +7,7 @@ imported when the first `@postgres` host appears.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +119,7 @@ class PostgresConnector(BaseConnector):
         **arguments: Any,
     ) -> tuple[bool, CommandOutput]:
         """Run SQL. An error or a refusal becomes a failed command, or for a `Script` an answer that says so."""
+        from deploy import patience
         from deploy.errors import SqlError
         from deploy.script import Answer, Part, Script
 
@@ -129,7 +130,9 @@ class PostgresConnector(BaseConnector):
             parts = script.parts
         else:
             parts = (Part(command.get_raw_value() if isinstance(command, StringCommand) else command),)
-        timeout = arguments.get("_timeout") or (script.timeout if script is not None else None)
+        timeout = self._timeout(arguments)
+        if timeout is None and script is not None:
+            timeout = patience.seconds(script, self.settings.statement_timeout)
         notices: list[str] = []
         if refused := [key for key, value in arguments.items() if not _makes_sense(key, value)]:
             reason = f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"
@@ -141,6 +144,11 @@ class PostgresConnector(BaseConnector):
             error = replace(answer.error, text=None) if masked else answer.error
             return self._finish(False, [*notices, *error.lines()], print_output)
         return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+
+    def _timeout(self, arguments: Mapping[str, Any]) -> float | None:
+        """pyinfra's `_timeout` in seconds, also for what an operation sends by itself, where pyinfra passes no arguments."""
+        of_operation: Mapping[str, Any] = self.host.current_op_global_arguments or {}
+        return arguments.get("_timeout") or of_operation.get("_timeout") or None
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
         return self._no_files()
@@ -175,9 +183,10 @@ class PostgresConnector(BaseConnector):
             session = self._open()
         except Exception as error:
             return Answer(error=SqlError(explain(error, self.endpoint))), []
-        bound = self.settings.statement_timeout / 1000 if ours else 0
         try:
-            return session.run(parts, timeout, keep=keep, statement_timeout=bound)
+            return session.run(parts, timeout, keep=keep, ours=ours)
+        except TimeoutError:
+            raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
             return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}")), []
 

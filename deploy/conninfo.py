@@ -38,6 +38,10 @@ CONNECT_TIMEOUT = 10
 _NO_PASS_PHRASE = "none"
 """Given as `sslpassword` when the user gave none: OpenSSL would ask for an encrypted key's on the terminal, and all hosts wait."""
 
+KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6", "tcp_user_timeout": "60000"}
+"""When a connection counts as broken on which nothing comes, in seconds, or nothing is acknowledged, in milliseconds: two minutes,
+a minute. Not the kernel's two hours, after which a firewall has long forgotten it."""
+
 STARTUP_SETTINGS = (
     ("TimeZone", "UTC"),
     ("DateStyle", "ISO,MDY"),
@@ -89,6 +93,8 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
     if not resolved.get("sslpassword"):
         parameters["sslpassword"] = _NO_PASS_PHRASE
     parameters.setdefault("connect_timeout", resolved.get("connect_timeout") or str(CONNECT_TIMEOUT))
+    for key, value in KEEPALIVES.items():
+        parameters.setdefault(key, resolved.get(key) or value)
     if not resolved.get("application_name"):
         parameters["application_name"] = APPLICATION_NAME
     settings = [*STARTUP_SETTINGS, *((key, str(value)) for key, value in timeouts.items())]

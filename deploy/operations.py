@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -191,12 +190,7 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
-    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
-    while True:
-        answer = host.get_fact(Database, arguments=arguments)
-        if answer.error is None or answer.error.sqlstate not in transactions.BUSY or time.monotonic() > deadline:
-            break
-        time.sleep(transactions.POLL)
+    answer = transactions.ask(lambda: host.get_fact(Database, arguments=arguments), wanted.settings)
     check_error = None
     if answer.error is not None and answer.error.sqlstate not in (None, *transactions.BUSY):
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
@@ -204,7 +198,7 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
         answer = host.get_fact(Database, with_checks=False, arguments=arguments)
     if answer.error is not None:
         busy = answer.error.sqlstate in transactions.BUSY
-        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted)) if busy else answer.error).lines())
+        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted.settings)) if busy else answer.error).lines())
     seen = observe(answer, check_error, getattr(host.connector, "login_pid", None))
     host.connector_data["observation"] = (wanted, seen)
     return seen

@@ -107,4 +107,4 @@ def _script(values: Settings, name: str, **variables: Any) -> Script:
         key_low=LOCK_KEY & 0xFFFFFFFF,
         **variables,
     )
-    return Script(sql, timeout=target.patience(values))
+    return Script(sql)

@@ -113,8 +113,9 @@ def test_a_standby_is_verified_only(pyinfra: Pyinfra, pair: tuple[Server, Server
 
     early = run(pyinfra, {ONE: copy.data})
     assert said(early, ONE)[:1] == ["standby: verified only"]
-    found = [line for line in said(early, ONE)[1:] if "idx_" not in line and "_key" not in line]
-    assert found == [f"violation: {table}: expected table, found missing" for table in ("integration_events", "integration_health")]
+    assert said(early, ONE)[1:] == [
+        f"violation: {table}: expected table, found missing" for table in ("integration_events", "integration_health")
+    ]
     assert early.code == 1
     assert "integration_health" not in database.dump()
 

@@ -27,7 +27,7 @@ def endpoint(name: str = "name", **data: object) -> Endpoint:
 
 
 def where(made: Endpoint) -> Mapping[str, str]:
-    ours = {"client_encoding", "connect_timeout", "application_name", "options", "sslpassword"}
+    ours = {"client_encoding", "connect_timeout", "application_name", "options", "sslpassword", *conninfo.KEEPALIVES}
     return {key: value for key, value in made.parameters.items() if key not in ours}
 
 
