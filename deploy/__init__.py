@@ -7,8 +7,8 @@ further down:
     operations, purging, facts                     what changes a host, what it says (pyinfra)
     transactions, no_transaction, reverting,       the commands of one operation: files under the lock, rows in batches
         adopting, batches, probe
-    connector, session, connecting, rows, leases,  @postgres: the only connections
-        terminal
+    connector, session, connecting, certificates,  @postgres: the only connections
+        rows, leases, terminal
     services, databases                            @pgservices and @pgdatabases: inventories of such hosts
     recorder, report, summary                      what a run found, as files and at the end of the console
     plan, observation, target, findings,           a host as it should be, as it is, and the difference (pure)

@@ -82,10 +82,10 @@ class PostgresConnector(BaseConnector):
             data,
             {"lock_timeout": self.settings.lock_timeout, "statement_timeout": self.settings.statement_timeout},
         )
-        if "password" in self.endpoint.parameters:
+        for key in self.endpoint.exposed:
+            what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
             logger.warning(
-                f"{host.name}: a password is in the inventory, where `debug-inventory` shows it; "
-                "put it into .pgpass, PGPASSWORD or the service file"
+                f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
             )
         self._session: Session | None = None
 

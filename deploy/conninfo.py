@@ -24,10 +24,19 @@ DATA_KEYS = {
 
 SECRET_KEYS = {"postgres_conninfo", "postgres_password", "variables"}
 
+SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+"""Those of libpq that nobody may read."""
+
+SINCE = {"sslcrldir": 14, "sslsni": 14, "require_auth": 16, "sslcertmode": 16, "load_balance_hosts": 16, "sslnegotiation": 17}
+"""Parameters that an older libpq than psycopg[binary] brings may not know, and the version they came with."""
+
 APPLICATION_NAME = "integration-health-deploy"
 
 CONNECT_TIMEOUT = 10
 """Seconds for one attempt to connect, unless the connection string or the service file says otherwise."""
+
+_NO_PASS_PHRASE = "none"
+"""Given as `sslpassword` when the user gave none: OpenSSL would ask for an encrypted key's on the terminal, and all hosts wait."""
 
 STARTUP_SETTINGS = (
     ("TimeZone", "UTC"),
@@ -52,6 +61,8 @@ class Endpoint:
     dbname: str | None = None
     has_options: bool = False
     """Whether the user set libpq's `options`, which must not get lost."""
+    exposed: tuple[str, ...] = ()
+    """The SECRET_PARAMETERS that are in the inventory."""
 
     @property
     def label(self) -> str:
@@ -73,7 +84,10 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         parameters = {**_from_name(name), **parameters}
     resolved = {**_libpq_defaults(parameters.get("service")), **parameters}
 
+    exposed = tuple(key for key in SECRET_PARAMETERS if key in parameters)
     parameters["client_encoding"] = "utf8"
+    if not resolved.get("sslpassword"):
+        parameters["sslpassword"] = _NO_PASS_PHRASE
     parameters.setdefault("connect_timeout", resolved.get("connect_timeout") or str(CONNECT_TIMEOUT))
     if not resolved.get("application_name"):
         parameters["application_name"] = APPLICATION_NAME
@@ -85,6 +99,7 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         port=resolved.get("port") or "5432",
         dbname=resolved.get("dbname"),
         has_options=bool(resolved.get("options")),
+        exposed=exposed,
     )
 
 
@@ -104,13 +119,20 @@ def _from_name(name: str) -> dict[str, str]:
 
 def _parse(name: str, conninfo: str) -> dict[str, str]:
     import psycopg
+    from psycopg import pq
     from psycopg.conninfo import conninfo_to_dict
 
     if conninfo.startswith(("postgres://", "postgresql://")) and not _URL.fullmatch(conninfo):
         raise _unreadable(name)
     try:
         parsed = {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
-    except psycopg.Error:
+    except psycopg.Error as error:
+        unknown = re.search('invalid (?:connection option|URI query parameter:) "(.*)"', str(error))
+        if unknown is not None and unknown[1] in SINCE:
+            raise Refused(
+                f"@postgres/{name}: postgres_conninfo: libpq {pq.version() // 10000} does not know {unknown[1]}, which came with "
+                f"{SINCE[unknown[1]]}; use psycopg[binary], which brings a newer one"
+            ) from None
         raise _unreadable(name) from None
     if not re.fullmatch("[0-9,]*", parsed.get("port", "")):
         raise _unreadable(name)

@@ -230,7 +230,7 @@ def may_retry(error: SqlError) -> bool:
 
     Someone else may have made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet.
     """
-    return error.sqlstate in BUSY or (error.name is None and error.sqlstate in ("23505", "42P07", "42P06"))
+    return error.sqlstate in BUSY or (error.name is None and error.sqlstate in ("23505", "42P07", "42P06", "42710"))
 
 
 def tried(wanted: Target) -> str:
