@@ -23,10 +23,7 @@ class Pair:
     @classmethod
     def create(cls, bin: Path, **settings: str) -> Pair:
         """`settings` go into the postgresql.conf of both."""
-        primary = Server.create(bin, log_statement="all", **settings)
-        with (primary.folder / "data" / "pg_hba.conf").open("a", encoding="utf-8") as file:
-            file.write("host replication all 127.0.0.1/32 scram-sha-256\n")
-        primary.client("psql", "-Xqc", "SELECT pg_reload_conf()", "postgres")
+        primary = Server.create(bin, **settings)
         return cls(primary, standby_of(primary))
 
     def copy(self, database: Database) -> Database:
@@ -74,7 +71,7 @@ def promote(standby: Server) -> None:
 
 def cut(standby: Server) -> None:
     """The standby's WAL receiver finds no primary from now on."""
-    standby.configure(primary_conninfo=f"host=127.0.0.1 port={free_port()} user={SUPERUSER}")
+    ask(standby, f"ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port={free_port()}'")
     ask(standby, "SELECT pg_reload_conf()")
     until(standby, "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)")
 
