@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
+    from deploy.conninfo import Endpoint
+    from deploy.script import Answer
     from deploy.server import Server
     from deploy.session import Session
 
@@ -170,26 +172,35 @@ class PostgresConnector(BaseConnector):
 
     def others(self) -> dict[str, Server]:
         """Of several hosts in a connection string those that were not reached, as far as they answer, by host and port."""
-        from deploy.script import Part
         from deploy.server import Server
-        from deploy.session import Session
-        from deploy.templates import own
 
         answered = {}
         for endpoint in self.endpoint.each:
             if self._session is not None and endpoint.label == self._session.label:
                 continue
-            session = Session(endpoint, None)
-            try:
-                session.open()
-                answer, _ = session.run([Part(own("session/server.sql.j2"))], _ANSWER_TIMEOUT)
-                if answer.error is None:
-                    answered[endpoint.label] = Server.of(answer)
-            except Exception:  # one that is down takes no writes
-                continue
-            finally:
-                session.close()
+            answer = self._ask(endpoint)
+            if answer.error is None:
+                answered[endpoint.label] = Server.of(answer)
+            else:
+                self.host.log(f"not known whether it takes writes too: {answer.error.summary}")
         return answered
+
+    def _ask(self, endpoint: Endpoint) -> Answer:
+        """What another server says of itself, on a connection that is closed again."""
+        from deploy.connecting import explain
+        from deploy.errors import SqlError
+        from deploy.script import Answer, Part
+        from deploy.session import Session
+        from deploy.templates import own
+
+        session = Session(endpoint, self.settings.max_connections_per_server, self.settings.lock_wait / 1000)
+        try:
+            session.open()
+            return session.run([Part(own("session/server.sql.j2"))], _ANSWER_TIMEOUT)[0]
+        except Exception as error:
+            return Answer(error=SqlError(explain(error, endpoint)))
+        finally:
+            session.close()
 
     @property
     def login_pid(self) -> int | None:
