@@ -6,13 +6,13 @@ further down:
     verb, waves                                    what a verb does before its operations, and in which order hosts go
     operations, purging, facts                     what changes a host, what it says (pyinfra)
     transactions, no_transaction, reverting,       the commands of one operation: files under the lock, rows in batches
-        adopting, batches, probe
+        adopting, batches, probe, failover
     connector, session, connecting, certificates,  @postgres: the only connections
         rows, leases, terminal
     services, databases                            @pgservices and @pgdatabases: inventories of such hosts
     recorder, report, summary                      what a run found, as files and at the end of the console
-    plan, observation, target, findings,           a host as it should be, as it is, and the difference (pure)
-        retention, purged
+    plan, observation, target, findings, replay,   a host as it should be, as it is, and the difference (pure)
+        server, retention, purged
     ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
         migrations, sqlx_toml, templates
     settings, conninfo                             inventory data (pure)

@@ -16,6 +16,7 @@ from deploy.findings import PurgeFindings
 from deploy.purged import Current
 from deploy.retention import EVENTS, HEALTH, Span
 from deploy.script import Answer, Script
+from deploy.server import Server
 from deploy.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,10 +43,19 @@ class _Stopped(Exception):
 
 
 def delete(
-    state: State, host: Host, values: Settings, spans: tuple[Span, ...], expected: Mapping[str, int], seen: PurgeFindings
+    state: State,
+    host: Host,
+    values: Settings,
+    server: Server,
+    spans: tuple[Span, ...],
+    expected: Mapping[str, int],
+    seen: PurgeFindings,
 ) -> bool:
-    """The function of the command: delete what is in `spans`. `expected` says how many rows that was, by table."""
-    run = _Run(state, host, values, expected)
+    """The function of the command: delete what is in `spans`, on `server` alone.
+
+    `expected` says how many rows that was, by table.
+    """
+    run = _Run(state, host, values, server, expected)
     lines: list[str] = []
     try:
         run.through(spans)
@@ -71,8 +81,8 @@ def delete(
 
 
 class _Run:
-    def __init__(self, state: State, host: Host, values: Settings, expected: Mapping[str, int]) -> None:
-        self.state, self.host, self.values, self.expected = state, host, values, expected
+    def __init__(self, state: State, host: Host, values: Settings, server: Server, expected: Mapping[str, int]) -> None:
+        self.state, self.host, self.values, self.server, self.expected = state, host, values, server, expected
         self.deleted = dict.fromkeys(expected, 0)
         self.left = dict(expected)
         self.started = self.spoke = time.monotonic()
@@ -151,6 +161,8 @@ class _Run:
 
     def _begin(self) -> None:
         begun = self._ask(retention.begin(self.values))
+        if (changed := self.server.changed(Server.of(begun))) is not None:
+            raise _Stopped(changed)
         if not begun.column("locked"):
             raise _Stopped(purged.busy(next((row["holder"] for row in begun.rows if "holder" in row), {})))
 

@@ -65,6 +65,10 @@ _NEXT_STEPS = (
         "channel binding (is )?required",
         "write scram-sha-256 for this user into the server's pg_hba.conf; where a pooler can't do it, leave channel_binding out",
     ),
+    (
+        "session is (not )?read-only|server is (not )?in hot standby",
+        "check target_session_attrs, and which of the servers is the primary",
+    ),
     ("password authentication failed", "check .pgpass, PGPASSWORD or the service file for this user and host"),
     ("no password supplied", "put the password into .pgpass, PGPASSWORD or the service file"),
     ("no pg_hba.conf entry .*SSL encryption", "admit this user, database and address in the server's pg_hba.conf"),

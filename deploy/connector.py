@@ -22,9 +22,15 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
+    from deploy.conninfo import Endpoint
+    from deploy.script import Answer
+    from deploy.server import Server
     from deploy.session import Session
 
 OLDEST_SERVER = 130000
+
+_ANSWER_TIMEOUT = 10.0
+"""Seconds to wait for what another server says of itself."""
 
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "_shell_executable": ("sh",),
@@ -101,7 +107,7 @@ class PostgresConnector(BaseConnector):
         if version < OLDEST_SERVER:
             self.disconnect()
             raise ConnectError(
-                f"{self.endpoint.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
+                f"{session.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
                 "the oldest that is supported; upgrade PostgreSQL"
             )
         session.park()
@@ -166,8 +172,43 @@ class PostgresConnector(BaseConnector):
         if self._session is None:
             values = self.settings
             self._session = Session(self.endpoint, values.max_connections_per_server, values.lock_wait / 1000)
+        before = self._session.label
         self._session.open()
+        if self._session.label != before:
+            self.host.log(f"reached {self._session.label} of {self.endpoint.label}")
         return self._session
+
+    def others(self) -> dict[str, Server]:
+        """Of several hosts in a connection string those that were not reached, as far as they answer, by host and port."""
+        from deploy.server import Server
+
+        answered = {}
+        for endpoint in self.endpoint.each:
+            if self._session is not None and endpoint.label == self._session.label:
+                continue
+            answer = self._ask(endpoint)
+            if answer.error is None:
+                answered[endpoint.label] = Server.of(answer)
+            else:
+                self.host.log(f"not known whether it takes writes too: {answer.error.summary}")
+        return answered
+
+    def _ask(self, endpoint: Endpoint) -> Answer:
+        """What another server says of itself, on a connection that is closed again."""
+        from deploy.connecting import explain
+        from deploy.errors import SqlError
+        from deploy.script import Answer, Part
+        from deploy.session import Session
+        from deploy.templates import own
+
+        session = Session(endpoint, self.settings.max_connections_per_server, self.settings.lock_wait / 1000)
+        try:
+            session.open()
+            return session.run([Part(own("session/server.sql.j2"))], _ANSWER_TIMEOUT)[0]
+        except Exception as error:
+            return Answer(error=SqlError(explain(error, endpoint)))
+        finally:
+            session.close()
 
     @property
     def login_pid(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy.errors import Refused
@@ -67,12 +67,30 @@ class Endpoint:
     """Whether the user set libpq's `options`, which must not get lost."""
     exposed: tuple[str, ...] = ()
     """The SECRET_PARAMETERS that are in the inventory."""
+    choices: tuple[Mapping[str, str], ...] = ()
+    """Of several hosts that libpq chooses from, host, hostaddr and port of each; empty for a single one."""
 
     @property
     def label(self) -> str:
         """For messages: the service, or host and port."""
         service = self.parameters.get("service")
-        return f"service {service!r}" if service else f"{self.host}:{self.port}"
+        if service and not self.parameters.keys() & {"host", "hostaddr"}:
+            return f"service {service!r}"
+        return ",".join(one.label for one in self.each) or f"{self.host}:{self.port}"
+
+    @property
+    def each(self) -> tuple[Endpoint, ...]:
+        """An endpoint for each of several hosts, whatever its role; empty for a single one."""
+        return tuple(
+            replace(
+                self,
+                parameters={**self.parameters, **choice, "target_session_attrs": "any"},
+                host=choice.get("host") or choice.get("hostaddr") or "local socket",
+                port=choice["port"],
+                choices=(),
+            )
+            for choice in self.choices
+        )
 
 
 def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) -> Endpoint:
@@ -106,7 +124,19 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         dbname=resolved.get("dbname"),
         has_options=bool(resolved.get("options")),
         exposed=exposed,
+        choices=_choices(resolved),
     )
+
+
+def _choices(resolved: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+    """What the lists of host, hostaddr and port say of each host; a single port is that of all. Empty when there is one host."""
+    lists = {key: resolved[key].split(",") for key in ("host", "hostaddr") if resolved.get(key)}
+    count = max((len(values) for values in lists.values()), default=0)
+    lists["port"] = (resolved.get("port") or "5432").split(",")
+    if count < 2:
+        return ()
+    filled = {key: values * count if len(values) == 1 else values for key, values in lists.items()}
+    return tuple({**dict(zip(filled, one, strict=True)), "port": one[-1] or "5432"} for one in zip(*filled.values(), strict=False))
 
 
 def _names(data: Mapping[str, Any]) -> set[str]:

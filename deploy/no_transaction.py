@@ -119,7 +119,7 @@ def _begin(run: Run, file: Migration, deadline: float) -> Steps[State]:
             continue
         state = State.of(answer)
         locked = answer.column("locked")
-        if locked and not state.waiters and not state.in_recovery and state.ledger_exists == run.ledger_exists:
+        if locked and not state.waiters and run.expects(state):
             return state
         yield Script("ROLLBACK;\n", ledger.reset())
         strangers += not answer.column("direct")  # once is a connection that was opened again

@@ -10,13 +10,14 @@ from typing import Any
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import batches, failure, purged, retention, target, transactions, verb
+from deploy import batches, failover, failure, purged, retention, target, transactions, verb
 from deploy.facts import Asked
 from deploy.failure import Commands
 from deploy.findings import PurgeFindings
 from deploy.purged import Expired
 from deploy.retention import Cutoffs, Span
 from deploy.script import Answer, Script
+from deploy.server import Server
 from deploy.settings import Settings
 
 
@@ -32,7 +33,9 @@ def purge(**arguments: Any) -> Commands:
     if looked.error is not None:
         yield from failure.fail(looked.error.lines())
         return
-    if looked.rows[0]["in_recovery"]:
+    server = Server.of(looked)
+    failover.notice(server)
+    if server.in_recovery:
         _nothing(["standby: left alone, its primary is the one to purge"], PurgeFindings(host.name, note="standby"))
         return
     if (problem := purged.problem(looked)) is not None:
@@ -55,7 +58,8 @@ def purge(**arguments: Any) -> Commands:
         return
     verb.purged(seen)
     _announce(spans, expired)
-    yield FunctionCommand(batches.delete, (values, spans, {table.table: table.rows for table in expired}, seen), {})
+    failover.before_writing(server)
+    yield FunctionCommand(batches.delete, (values, server, spans, {table.table: table.rows for table in expired}, seen), {})
 
 
 def _ask(values: Settings, script: Script) -> Answer:

@@ -76,7 +76,7 @@ def look(values: Settings, cutoffs: Cutoffs | None) -> Script:
         days=values.retention_days,
         health_days=values.health_retention_days,
     )
-    return read(values, [query])
+    return read(values, [query, templates.own("session/server.sql.j2")])
 
 
 def read(values: Settings, queries: Sequence[str]) -> Script:

@@ -62,6 +62,8 @@ class Session:
         self._connection: _Connection | None = None
         self._notices: list[str] = []
         self.login_pid: int | None = None
+        self.label = endpoint.label
+        """For messages: of several hosts the one that was reached."""
 
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
@@ -76,6 +78,8 @@ class Session:
             self._slots.give_back(self)
             raise
         self.login_pid = self._connection.info.backend_pid
+        if self.endpoint.choices:
+            self.label = f"{self._connection.info.host}:{self._connection.info.port}"
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
     def _wait_for_connection(self) -> _Connection:
@@ -139,13 +143,13 @@ class Session:
             answer = Answer(rows=tuple(rows.read(connection.execute("".join(part.sql for part in parts).encode()))))
         except GivenUp as given_up:
             self._cancel(connection)
-            lost = f"no answer from {self.endpoint.label} {given_up}; the command was cancelled"
+            lost = f"no answer from {self.label} {given_up}; the command was cancelled"
             answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
         except UnicodeEncodeError:
             answer = Answer(error=SqlError("the SQL holds invalid Unicode, which Postgres refuses; write it without"))
             self._roll_back(connection)
         except psycopg.Error as error:
-            answer = Answer(error=_lost(error, parts, self.endpoint, ours) if connection.closed else _sql_error(error, parts))
+            answer = Answer(error=_lost(error, parts, self.label, ours) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         except BaseException:
             self.close()  # its slot too, for which other hosts may wait
@@ -194,12 +198,12 @@ def _gone(connection: _Connection) -> bool:
     return False
 
 
-def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint, ours: bool) -> SqlError:
+def _lost(error: psycopg.Error, parts: Sequence[Part], label: str, ours: bool) -> SqlError:
     reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
     if error.diag.sqlstate is not None:
         reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
     advice = "what was committed stays, run the command again" if ours else "look whether it was committed before you run it again"
-    return SqlError(f"connection to {endpoint.label} lost: {reason}; {advice}", **_file(parts))
+    return SqlError(f"connection to {label} lost: {reason}; {advice}", **_file(parts))
 
 
 def _file(parts: Sequence[Part]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from deploy.migrations import Migration
 from deploy.observation import Observation
 from deploy.plan import Plan
 from deploy.script import Answer, File, Part, Script
+from deploy.server import Server
 from deploy.settings import Settings
 from deploy.target import Target
 
@@ -44,6 +45,7 @@ class Run:
 
     wanted: Target
     place: Place
+    server: Server
     ledger_exists: bool
     schemas: Sequence[str]
     history: str | None = None
@@ -55,12 +57,17 @@ class Run:
         place = Place(
             planned.ledger, target.session_settings(wanted.settings), wanted.settings.owner, ledger.lock_key(seen.database)
         )
-        return cls(wanted, place, not planned.creates_ledger, planned.create_schemas, planned.history, planned.creates_history)
+        schemas, history, creates_history = planned.create_schemas, planned.history, planned.creates_history
+        return cls(wanted, place, seen.server, not planned.creates_ledger, schemas, history, creates_history)
 
     @property
     def elapsed(self) -> int:
         """Nanoseconds since the transaction in work began."""
         return time.perf_counter_ns() - self.started
+
+    def expects(self, state: State) -> bool:
+        """Whether the server is the one that was looked at, and the ledger is there or not as expected."""
+        return self.server.changed(state.server) is None and state.ledger_exists == self.ledger_exists
 
     def audited(self, migration: Migration, action: str) -> str:
         """The statements that put this into the audit trail, in the same transaction; empty when none is wanted."""
@@ -179,7 +186,7 @@ def begin(run: Run, version: int, deadline: float) -> Steps[State]:
         if answer is None:
             continue
         state = State.of(answer)
-        if answer.column("locked") and not state.in_recovery and state.ledger_exists == run.ledger_exists:
+        if answer.column("locked") and run.expects(state):
             return state
         yield Script("ROLLBACK")
         judge_begin(run, state, deadline, locked=answer.column("locked"))
@@ -197,9 +204,9 @@ def send_begin(run: Run, script: Script) -> Steps[Answer | None]:
 
 
 def judge_begin(run: Run, state: State, deadline: float, *, locked: bool) -> None:
-    """Why the lock or the ledger were not as expected: wait a little, or raise Failed."""
-    if state.in_recovery:
-        raise Failed("the server became a standby after the plan was made; nothing was written, run the command again")
+    """Why the server, the lock or the ledger were not as expected: wait a little, or raise Failed."""
+    if (problem := run.server.changed(state.server)) is not None:
+        raise Failed(problem)
     if state.ledger_exists != run.ledger_exists:
         run.ledger_exists = state.ledger_exists
     elif not locked or state.waiters:
@@ -230,12 +237,14 @@ def prepare(run: Run) -> Steps[None]:
 
 
 def reread(run: Run, version: int) -> Steps[State | None]:
-    """The ledger's state after an error, on a session without leftovers; None when it can't be read."""
+    """The ledger's state after an error, on a session without leftovers; None when it can't be read there any more."""
     for exists in (run.ledger_exists, not run.ledger_exists):
         script = Script("ROLLBACK;\n", run.place.reread(version, ledger_exists=exists))
         yield script
         if script.answer.error is None:
             state = State.of(script.answer)
+            if run.server.changed(state.server) is not None:
+                return None
             if state.ledger_exists == exists:
                 run.ledger_exists = exists
                 return state

@@ -100,6 +100,10 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         self._as_owner([self.bin / "pg_ctl", "-w", "-D", self.folder / "data", "-m", mode, "stop"])
 
+    @property
+    def running(self) -> bool:
+        return (self.folder / "data" / "postmaster.pid").exists()
+
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 

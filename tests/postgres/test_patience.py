@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from aging import EVENTS, SLOW, events
 from bad import one_server, run, said
-from conftest import MIGRATION, Pyinfra
-from servers import Database, Server, binaries
+from conftest import MIGRATION, Pyinfra, programs
+from servers import Database, Server
 from test_bad_interruptions import HEALTHY, ONE, holding, in_background, until_it_sleeps
 
 pytestmark = one_server
@@ -21,7 +21,7 @@ pytestmark = one_server
 @pytest.fixture
 def other() -> Iterator[Server]:
     """A server of its own, which may be frozen."""
-    made = Server.create(binaries()["embedded"])
+    made = Server.create(programs("embedded"))
     yield made
     made.stop()
     made.remove()

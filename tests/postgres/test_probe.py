@@ -6,18 +6,17 @@ import json
 import os
 import pprint
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import MIGRATION, Pyinfra
-from servers import SUPERUSER, Database, Server, free_port, unprivileged
+from pairs import standby_of
+from servers import Database, Server
 from versions import every_version
 
 from deploy import probe, queries, target
@@ -224,15 +223,7 @@ def test_a_large_probe_stays_inside_the_budget_and_in_bounded_memory(deployed: D
 
 @pytest.fixture
 def standby(server: Server) -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="pg-standby-", dir="/tmp"))
-    if unprivileged():
-        shutil.chown(folder, unprivileged())
-    made = Server(bin=server.bin, folder=folder, port=free_port())
-    backup = [str(server.bin / "pg_basebackup"), "-h", "127.0.0.1", "-p", str(server.port), "-U", SUPERUSER, "-R", "-c", "fast"]
-    backup += ["-D", str(folder / "data")]
-    subprocess.run(backup, check=True, capture_output=True, env=server.environment(), user=unprivileged(), cwd="/")
-    made.configure(port=str(made.port), unix_socket_directories=str(folder))
-    made.start()
+    made = standby_of(server)
     yield made
     made.stop()
     made.remove()
