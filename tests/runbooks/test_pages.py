@@ -1,0 +1,57 @@
+"""The runbooks do what they say: the commands of each page are run on real servers, in the page's order, and its way back too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import transcript
+from conftest import ROOT
+from stage import Given, Servers, Stage
+
+FOLDER = ROOT / "runbooks"
+
+PAGES = {
+    "first-deploy": Given(empty=("eu-1", "us-1")),
+}
+"""What there is when a page is opened."""
+
+SECTIONS = ["When", "How", "How you know that it worked", "How to go back"]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    started: Servers = {}
+    yield started
+    for server in started.values():
+        server.stop()
+        server.remove()
+
+
+def read(page: str) -> str:
+    return (FOLDER / f"{page}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_what_happens(page: str, servers: Servers, tmp_path: Path) -> None:
+    text = read(page)
+    stage = Stage(PAGES[page], text, tmp_path, servers)
+    for block in transcript.blocks(text):
+        if block.language == "console":
+            for command, shown in block.commands:
+                transcript.run(command, shown, stage.folder, stage.environment)
+        else:
+            stage.write(block)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_when_how_how_you_know_and_how_to_go_back_and_shows_all_but_the_first(page: str) -> None:
+    headings = [line.removeprefix("## ") for line in read(page).splitlines() if line.startswith("## ")]
+    assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
+    shown = {block.section for block in transcript.blocks(read(page)) if block.language == "console"}
+    assert shown >= set(SECTIONS[1:])
+
+
+def test_each_page_is_run() -> None:
+    assert {path.stem for path in FOLDER.glob("*.md")} - {"README"} == PAGES.keys()
