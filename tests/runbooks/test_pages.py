@@ -14,6 +14,11 @@ FOLDER = ROOT / "runbooks"
 
 PAGES = {
     "first-deploy": Given(empty=("eu-1", "us-1")),
+    "add-a-host": Given(deployed=("eu-1",), empty=("us-1",)),
+    "dry-run-and-approval": Given(empty=("eu-1",)),
+    "canary-and-rollout": Given(empty=("eu-1", "us-1")),
+    "a-host-failed": Given(empty=("eu-1", "us-1")),
+    "drift-found": Given(deployed=("eu-1", "us-1")),
 }
 """What there is when a page is opened."""
 
