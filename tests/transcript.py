@@ -1,9 +1,9 @@
 """Pages whose commands are run: a fenced `console` block holds `$ command` lines and what they print, other blocks are files.
 
 `…` stands for lines, or for a part of a line, that a page leaves out; lines shown without it follow each other in the output too.
-Spaces, times, ports and the like are compared as if they were the same in every run. pyinfra prints hosts in any order: their lines,
-as long as no other one is between them, are compared by the name of the host. Where `Press enter to execute...` is shown, the command
-gets a terminal, and what stands behind it is typed before Enter; `^C` is that key.
+Spaces, times, ports and the like are compared as if they were the same in every run. pyinfra prints hosts in any order: their
+lines, as long as no other one is between them, are compared by the name of the host. Where `Press enter to execute...` is shown,
+the command gets a terminal, and what stands behind it is typed before Enter; `^C` is that key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 PROMPT = "Press enter to execute..."
 
-_SPINNER = re.compile(r"    [-\\|/] \d+% \(\d+/\d+\) - \{[^}]*\}\r?")
+_SPINNER = re.compile(r"    [-\\|/] (\d+% \(\d+/\d+\) - )?\{[^}]*\}\r?")
 """What pyinfra shows in a terminal while it waits for hosts."""
 
 _SAME = (

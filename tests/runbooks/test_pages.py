@@ -19,13 +19,20 @@ SELECT 'airbnb', 'booking_loss', 'low', now() - make_interval(days => day, mins 
 
 BY_HAND = MIGRATION.read_text(encoding="utf-8")
 
-ALMOST = f"""{BY_HAND}
-ALTER TABLE integration_events ALTER severity DROP NOT NULL;
+ALMOST = (
+    BY_HAND
+    + """ALTER TABLE integration_events ALTER severity DROP NOT NULL;
 DROP INDEX idx_integration_events_type;
 INSERT INTO integration_events (integration_id, event_type, occurred_at) VALUES ('airbnb', 'booking_loss', now());"""
+)
 
 PAGES = {
     "first-deploy": Given(empty=("eu-1", "us-1")),
+    "add-a-host": Given(deployed=("eu-1",), empty=("us-1",)),
+    "dry-run-and-approval": Given(empty=("eu-1",)),
+    "canary-and-rollout": Given(empty=("eu-1", "us-1")),
+    "a-host-failed": Given(empty=("eu-1", "us-1")),
+    "drift-found": Given(deployed=("eu-1", "us-1")),
     "revert": Given(deployed=("eu-1", "us-1"), sql={"eu-1": EVENTS}),
     "adopt-a-hand-made-schema": Given(empty=("eu-1", "us-1"), sql={"eu-1": BY_HAND, "us-1": ALMOST}),
     "retention": Given(deployed=("eu-1",), sql={"eu-1": EVENTS}),
