@@ -28,8 +28,8 @@ Servers = dict[tuple[str, str], Server]
 class Given:
     """The regions of a page: those whose database is empty, and those where `deploy.apply` was run.
 
-    `sql` is run there by the role `deployer` after that. `labels` names the binaries of a region (keys of `servers.binaries()`) that is
-    not on the embedded PostgreSQL 18.
+    `sql` is run in a region's database after that, by the role `deployer`. `labels` names the binaries of a region (keys of
+    `servers.binaries()`) that is not on the embedded PostgreSQL 18.
     """
 
     empty: tuple[str, ...] = ()
