@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, finish, ledger, locks, sqlx, start_deploy, write
+from conftest import MIGRATION, VERSION, Pyinfra
+from neighbours import HOST, ONE_SERVER, deploy, finish, ledger, library, locks, sqlx, start_deploy, write
 from servers import Database
 from test_lock import session
 from versions import every_version
@@ -85,6 +85,24 @@ def test_an_applied_migration_without_a_down_file_refuses_before_anything_runs(
         "or revert to a version above it with to=VERSION"
     ) in got.lines(HOST)
     assert applied(database) == ["1", "2", "3"]
+
+
+@ONE_SERVER
+def test_the_service_stops_first_and_its_older_release_starts_after_the_revert(
+    pyinfra: Pyinfra, database: Database, tmp_path: Path
+) -> None:
+    """As the runbook says; a service that ignores missing migrations need not wait."""
+    own = {"1_service.sql": "CREATE TABLE service ()"}
+    older, newer = write(tmp_path / "older", own), write(tmp_path / "newer", {**own, MIGRATION.name: MIGRATION.read_text()})
+    assert library(database, newer).code == 0
+    refused = library(database, older)
+    assert refused.code == 1
+    assert f"migration {VERSION} was previously applied but is missing in the resolved migrations" in refused.out
+    assert sqlx(database, older, "run", "--ignore-missing").code == 0
+    assert deploy(pyinfra, database, "deploy.revert").code == 0
+    assert library(database, older).code == 0
+    assert library(database, newer).code == 0
+    assert database.psql("SELECT to_regclass('integration_events')") == "integration_events", "made again"
 
 
 @ONE_SERVER
