@@ -285,18 +285,3 @@ def test_a_down_file_drops_the_invalid_index_that_is_there(pyinfra: Pyinfra, dat
     got = deploy(pyinfra, database, "deploy.revert", "allow_data_loss=true", migrations=str(source))
     assert (got.code, valid(database)) == (0, ""), got.out
     assert database.psql("SELECT version, success FROM _sqlx_migrations") == "1|t"
-
-
-def test_hosts_that_take_turns_with_one_connection_are_not_taken_for_a_pooler(
-    pyinfra: Pyinfra, database: Database, tmp_path: Path
-) -> None:
-    """Whoever waits for the connection gets it, so a session may be another one than that of the plan."""
-    many = [database, *(database.server.database() for _ in range(3))]
-    for one in many:
-        one.psql(TABLE)
-    source = write(tmp_path / "migrations", {"2_x.sql": UNIQUE})
-    data = {"migrations": str(source), "max_connections_per_server": 1}
-    hosts = {f"@postgres/{number}": {**one.data, **data} for number, one in enumerate(many)}
-    got = pyinfra(hosts, "-y", "deploy.apply", environment=database.server.environment())
-    assert got.code == 0, got.out
-    assert [valid(one) for one in many] == ["t"] * len(many)
