@@ -65,7 +65,7 @@ def test_the_catalogs_are_enough_to_verify_and_what_a_probe_needs_is_said(databa
     ran = run(pyinfra, hosts, "-y", "deploy.verify")
     assert ran.code == 1
     for host in hosts:
-        assert len([line for line in said(ran, host) if line.startswith("violation: idx_integration_events_type: ")]) == 2, ran.out
+        assert len([line for line in said(ran, host) if line.startswith("violation: idx_integration_events_type: ")]) == 1, ran.out
     database.psql("CREATE INDEX idx_integration_events_type ON app.integration_events (event_type)")
     ran = run(pyinfra, {first: hosts[first]}, "-y", "deploy.verify", "probe_rows=100")
     assert (ran.code, len([line for line in said(ran, first) if line.startswith("probed: ")])) == (0, 8), ran.out
