@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+from deploy import bastion
 from deploy.conninfo import Endpoint
 
 FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
 """What such a server or pooler says (SQLSTATE 53300; libpq keeps the code of a refused connection to itself)."""
 
 _NEXT_STEPS = (
+    *bastion.NEXT_STEPS,
     *(
         (words, "waited for one; run the command again later, raise lock_wait, or lower max_connections_per_server")
         for words in FULL

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deploy import bastion
+from deploy.bastion import Bastion
 from deploy.errors import Refused
 
-DATA_KEYS = {
+_LIBPQ_KEYS = {
     "postgres_conninfo": "a libpq connection string or URL",
     "postgres_service": "a section of pg_service.conf",
     "postgres_host": "libpq's host",
@@ -21,6 +23,8 @@ DATA_KEYS = {
     "postgres_sslmode": "libpq's sslmode",
     "postgres_sslrootcert": "libpq's sslrootcert",
 }
+
+DATA_KEYS = {**_LIBPQ_KEYS, **bastion.DATA_KEYS}
 
 SECRET_KEYS = {"postgres_conninfo", "postgres_password", "variables"}
 
@@ -52,12 +56,20 @@ class Endpoint:
     dbname: str | None = None
     has_options: bool = False
     """Whether the user set libpq's `options`, which must not get lost."""
+    bastion: Bastion | None = None
+    """With one, `host` and `port` of the parameters are spelt out, and `hostaddr` is the address or name that the bastion connects to."""
 
     @property
     def label(self) -> str:
-        """For messages: the service, or host and port."""
+        """For messages: the service, or host and port; and the bastion."""
         service = self.parameters.get("service")
-        return f"service {service!r}" if service else f"{self.host}:{self.port}"
+        way = f" through {self.bastion}" if self.bastion else ""
+        return (f"service {service!r}" if service else f"{self.host}:{self.port}") + way
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """What tells a server from others: host, on the other side of its bastion, and port."""
+        return (f"{self.host} through {self.bastion}" if self.bastion else self.host), self.port
 
 
 def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) -> Endpoint:
@@ -66,7 +78,7 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
     `data` holds the `postgres_*` keys of DATA_KEYS; `timeouts` are server settings in milliseconds for statements that run
     outside a transaction of ours. Raises Refused when the name or the connection string can't be read.
     """
-    given = {key.removeprefix("postgres_"): str(data[key]) for key in DATA_KEYS if data.get(key) is not None}
+    given = {key.removeprefix("postgres_"): str(data[key]) for key in _LIBPQ_KEYS if data.get(key) is not None}
     parameters = _parse(name, given.pop("conninfo")) if "conninfo" in given else {}
     parameters.update(given)
     if not parameters.keys() & {"service", "host", "hostaddr"} and "conninfo" not in _names(data):
@@ -75,6 +87,11 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
 
     parameters["client_encoding"] = "utf8"
     parameters.setdefault("connect_timeout", resolved.get("connect_timeout") or str(CONNECT_TIMEOUT))
+    way = _way(name, data, parameters["connect_timeout"])
+    if way is not None:
+        parameters.update(_behind(name, resolved))
+        if way.timeout is not None:
+            parameters["connect_timeout"] = str(2 * way.timeout)  # as long for the server as for the bastion
     if not resolved.get("application_name"):
         parameters["application_name"] = APPLICATION_NAME
     settings = [*STARTUP_SETTINGS, *((key, str(value)) for key, value in timeouts.items())]
@@ -85,11 +102,32 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         port=resolved.get("port") or "5432",
         dbname=resolved.get("dbname"),
         has_options=bool(resolved.get("options")),
+        bastion=way,
     )
 
 
+def _way(name: str, data: Mapping[str, Any], timeout: str) -> Bastion | None:
+    seconds = int(timeout) if re.fullmatch("[1-9][0-9]{0,5}", timeout) else None
+    return bastion.read(name, data.get("postgres_ssh"), data.get("postgres_ssh_key"), seconds)
+
+
+def _behind(name: str, resolved: Mapping[str, str]) -> dict[str, str]:
+    """Where servers behind a bastion are, spelt out as lists of libpq; the names of hosts without an address are its to look up."""
+    hosts = (resolved.get("host") or resolved.get("hostaddr") or "").split(",")
+    if local := [host for host in hosts if not host or host.startswith(("/", "@"))]:
+        raise Refused(
+            f"@postgres/{name}: postgres_ssh needs the name of a server and not {local[0] or 'no host'}, which is a Unix socket; "
+            "give the name that the bastion knows in postgres_host, the connection string or the service file"
+        )
+    return {
+        "host": ",".join(hosts),
+        "hostaddr": resolved.get("hostaddr") or ",".join(hosts),
+        "port": resolved.get("port") or "5432",
+    }
+
+
 def _names(data: Mapping[str, Any]) -> set[str]:
-    return {key.removeprefix("postgres_") for key in DATA_KEYS if data.get(key) is not None}
+    return {key.removeprefix("postgres_") for key in _LIBPQ_KEYS if data.get(key) is not None}
 
 
 def _from_name(name: str) -> dict[str, str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from deploy import leases, rows
+from deploy import leases, rows, tunnel
 from deploy.connecting import FULL
+from deploy.connection import Connection, DeadlinePassed
 from deploy.conninfo import Endpoint
 from deploy.errors import SqlError
 from deploy.script import Answer, Part, locate
@@ -28,33 +29,6 @@ _FULL_POLL = 0.5
 """Seconds between two attempts to get a connection of a server that has none free."""
 
 
-class _DeadlinePassed(Exception):
-    pass
-
-
-class _Connection(psycopg.Connection[Any]):
-    """A connection whose waits end at `deadline` (of time.monotonic), with gevent and without."""
-
-    deadline: float | None = None
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        if self.deadline is not None:
-            gen = _bounded(gen, self.deadline)
-        return super().wait(gen, *args, **kwargs)
-
-
-def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if time.monotonic() > deadline:
-                raise _DeadlinePassed
-            wanted = gen.send(ready)
-    except StopIteration as stop:
-        return stop.value
-
-
 class Session:
     """The connection of one host, at most one at a time.
 
@@ -64,9 +38,10 @@ class Session:
 
     def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0) -> None:
         self.endpoint = endpoint
-        self._slots = leases.Slots(1) if limit is None else leases.slots(endpoint.host, endpoint.port, limit)
+        self._slots = leases.Slots(1) if limit is None else leases.slots(*endpoint.server, limit)
+        self._kind = Connection.through(endpoint.bastion)
         self._patience = patience
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._notices: list[str] = []
         self.login_pid: int | None = None
 
@@ -85,10 +60,11 @@ class Session:
         self.login_pid = self._connection.info.backend_pid
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
-    def _wait_for_connection(self) -> _Connection:
+    def _wait_for_connection(self) -> Connection:
         while True:
             try:
-                connection = self._connect()
+                with tunnel.turn(self.endpoint.bastion) if self.endpoint.bastion else contextlib.nullcontext():
+                    connection = self._connect()
             except psycopg.OperationalError as error:
                 if not any(words in str(error) for words in FULL) or self._slots.refused() >= self._patience:
                     raise
@@ -98,15 +74,15 @@ class Session:
             self._slots.shed()
             time.sleep(_FULL_POLL)
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         parameters = self.endpoint.parameters
         try:
-            return _Connection.connect(make_conninfo(**parameters), autocommit=True)
+            return self._kind.connect(make_conninfo(**parameters), autocommit=True)
         except psycopg.OperationalError as error:
             # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
             if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
                 raise
-        return _Connection.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
+        return self._kind.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -146,7 +122,7 @@ class Session:
         connection.deadline = None if timeout is None else time.monotonic() + timeout
         try:
             answer = Answer(rows=tuple(rows.read(connection.execute("".join(part.sql for part in parts).encode()))))
-        except _DeadlinePassed:
+        except DeadlinePassed:
             self._cancel(connection)
             lost = f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"
             answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
@@ -154,7 +130,7 @@ class Session:
             answer = Answer(error=SqlError("the SQL holds invalid Unicode, which Postgres refuses; write it without"))
             self._roll_back(connection)
         except psycopg.Error as error:
-            answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
+            answer = Answer(error=self._lost(connection, error, parts) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         except BaseException:
             self.close()  # its slot too, for which other hosts may wait
@@ -167,23 +143,30 @@ class Session:
             self.park()
         return answer, self._notices
 
-    def _cancel(self, connection: _Connection) -> None:
+    def _lost(self, connection: Connection, error: psycopg.Error, parts: Sequence[Part]) -> SqlError:
+        reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
+        if error.diag.sqlstate is not None:
+            reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
+        lost = f"connection to {self.endpoint.label} lost: {connection.failure() or reason}"
+        return SqlError(f"{lost}; what was committed is in the ledger, run the command again", **_file(parts))
+
+    def _cancel(self, connection: Connection) -> None:
         connection.deadline = None
         with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
             connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
         connection.close()
 
-    def _roll_back(self, connection: _Connection) -> None:
+    def _roll_back(self, connection: Connection) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:
             return
         connection.deadline = time.monotonic() + _GRACE
         try:
             connection.rollback()
-        except (psycopg.Error, _DeadlinePassed):
+        except (psycopg.Error, DeadlinePassed):
             connection.close()
 
 
-def _bound(connection: _Connection, parts: Sequence[Part], statement_timeout: float) -> float | None:
+def _bound(connection: Connection, parts: Sequence[Part], statement_timeout: float) -> float | None:
     """Seconds after which a server that says nothing is given up: in a transaction of ours it should have said `timeout`.
 
     The server's own timeout is for each statement; a file has at most one more than semicolons, other messages are short.
@@ -195,7 +178,7 @@ def _bound(connection: _Connection, parts: Sequence[Part], statement_timeout: fl
     return statement_timeout * max(1, statements) + _GRACE
 
 
-def _gone(connection: _Connection) -> bool:
+def _gone(connection: Connection) -> bool:
     """Whether the server closed an idle connection. Doesn't wait; the first read may find a farewell, the second the end."""
     try:
         connection.pgconn.consume_input()
@@ -203,15 +186,6 @@ def _gone(connection: _Connection) -> bool:
     except psycopg.Error:
         return True
     return False
-
-
-def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
-    reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
-    if error.diag.sqlstate is not None:
-        reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
-    return SqlError(
-        f"connection to {endpoint.label} lost: {reason}; what was committed is in the ledger, run the command again", **_file(parts)
-    )
 
 
 def _file(parts: Sequence[Part]) -> dict[str, Any]:
