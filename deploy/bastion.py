@@ -13,11 +13,11 @@ DATA_KEYS = {
     "postgres_ssh_key": "path of the private key for it",
 }
 
-_NAME = r"[^-\s@:/\[\]'\"`$\\;&<>|(){}\x00-\x1f\x7f][^\s@:/\[\]'\"`$\\;&<>|(){}\x00-\x1f\x7f]*"
-"""What OpenSSH takes for a host too (valid_hostname in its ssh.c): no option, and nothing that a shell of ProxyCommand would read."""
+_WORD = r"(?!-)[^\s@:/\[\]'\"`$\\;&<>|(){}\x00-\x1f\x7f]+"
+"""A host or user that OpenSSH takes too (ssh.c, valid_hostname): no option, nothing that the shell of a ProxyCommand would read."""
 
 _DESTINATION = re.compile(
-    rf"(?P<destination>(?:{_NAME}(?:@{_NAME})?@)?(?:{_NAME}|\[[0-9A-Fa-f:.]+(?:%\w+)?\]))(?::(?P<port>\d{{1,5}}))?"
+    rf"(?P<user>{_WORD}(?:@{_WORD})?@)?(?:(?P<host>{_WORD})|\[(?P<address>[0-9A-Fa-f:.]+(?:%\w+)?)\])(?::(?P<port>\d{{1,5}}))?"
 )
 
 _ALIVE_INTERVAL, _ALIVE_COUNT = 10, 3
@@ -36,17 +36,18 @@ NEXT_STEPS = (
     ("open failed: ", "check the server's name and port as the bastion knows them, and that the server runs"),
     ("Could not resolve hostname", "check postgres_ssh and ~/.ssh/config"),
     ("ssh: connect to host", "check the bastion's address and port, and that its sshd runs"),
-    ("Bad configuration option", "correct ~/.ssh/config"),
+    ("during banner exchange", "check the bastion and the way to it"),
+    ("configuration option", "correct ~/.ssh/config"),
     ("postgres_ssh_key '", "name a file that you can read"),
     ("OpenSSH's client", "install it (openssh-client), so that `ssh` is on the PATH"),
-    ("bastion did not", "check the bastion and the way to it"),
+    ("ssh: ", "try it by hand: ssh with the same destination"),
 )
 """Words of an error on the way through a bastion, and what to do about it; the first that is found counts."""
 
 
 @dataclass(frozen=True)
 class Bastion:
-    """`destination` is [USER@]HOST, `port` None where ssh knows it. `timeout`: seconds for the login, None for as long as it takes."""
+    """`destination` is [USER@]HOST, `port` None where ssh knows it. `timeout` in seconds for the login, None for no limit."""
 
     destination: str
     port: str | None = None
@@ -77,13 +78,7 @@ class Bastion:
             words += ["-o", "IdentitiesOnly=yes", "-i", str(self.key)]
         if self.port is not None:
             words += ["-p", self.port]
-        return [
-            *words,
-            "-W",
-            f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-            "--",
-            self.destination.replace("[", "").replace("]", ""),
-        ]
+        return [*words, "-W", f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "--", self.destination]
 
 
 def read(name: str, destination: str | None, key: str | None, timeout: int | None) -> Bastion | None:
@@ -92,14 +87,13 @@ def read(name: str, destination: str | None, key: str | None, timeout: int | Non
         return None
     match = _DESTINATION.fullmatch(destination)
     if match is None or int(match["port"] or 22) not in range(1, 65536):
-        raise Refused(
-            f"@postgres/{name}: postgres_ssh {destination!r} is no [USER@]HOST[:PORT]; name the bastion so, or as ~/.ssh/config does"
-        )
+        shape = f"postgres_ssh {destination!r} is no [USER@]HOST[:PORT]"
+        raise Refused(f"@postgres/{name}: {shape}; name the bastion so, or as ~/.ssh/config does")
     try:
         path = Path(key).expanduser() if key is not None else None
     except RuntimeError:
         raise Refused(f"@postgres/{name}: postgres_ssh_key {key!r}: there is no such home; write the whole path") from None
-    return Bastion(match["destination"], match["port"], path, timeout)
+    return Bastion((match["user"] or "") + (match["host"] or match["address"]), match["port"], path, timeout)
 
 
 def reason(said: str) -> str | None:

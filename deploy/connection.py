@@ -58,7 +58,7 @@ class Connection(psycopg.Connection[Any]):
             here = make_conninfo(conninfo, hostaddr=LOOPBACK, port=tunnel.port, password=_password(conninfo))
             connection = yield from _joined(super()._connect_gen(here), tunnel)
         except (psycopg.Error, OSError) as error:
-            said = str(error).replace(f'"{host}" ({LOOPBACK}), port {tunnel.port} ', f'"{host}", port {port} ')
+            said = str(error).replace(f'"{LOOPBACK}", port {tunnel.port} ', f'"{host}", port {port} ')
             failed = tunnel.failure()
             tunnel.close()
             raise psycopg.OperationalError(failed or said) from None

@@ -57,7 +57,7 @@ class Endpoint:
     has_options: bool = False
     """Whether the user set libpq's `options`, which must not get lost."""
     bastion: Bastion | None = None
-    """With one, `host` and `port` of the parameters are spelt out, and `hostaddr` is the address or name that the bastion connects to."""
+    """With one, `host` and `port` of the parameters are spelt out, and `hostaddr` is the address or name for the bastion."""
 
     @property
     def label(self) -> str:
@@ -116,8 +116,8 @@ def _behind(name: str, resolved: Mapping[str, str]) -> dict[str, str]:
     hosts = (resolved.get("host") or resolved.get("hostaddr") or "").split(",")
     if local := [host for host in hosts if not host or host.startswith(("/", "@"))]:
         raise Refused(
-            f"@postgres/{name}: postgres_ssh needs the name of a server and not {local[0] or 'no host'}, which is a Unix socket; "
-            "give the name that the bastion knows in postgres_host, the connection string or the service file"
+            f"@postgres/{name}: postgres_ssh needs a server's name or address, which a Unix socket ({local[0] or 'the default'}) "
+            "does not have; give the one that the bastion knows in postgres_host, the connection string or the service file"
         )
     return {
         "host": ",".join(hosts),

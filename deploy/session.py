@@ -63,7 +63,7 @@ class Session:
     def _wait_for_connection(self) -> Connection:
         while True:
             try:
-                with tunnel.turn(self.endpoint.bastion) if self.endpoint.bastion else contextlib.nullcontext():
+                with tunnel.turn(self.endpoint.bastion):
                     connection = self._connect()
             except psycopg.OperationalError as error:
                 if not any(words in str(error) for words in FULL) or self._slots.refused() >= self._patience:

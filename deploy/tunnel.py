@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from gevent.lock import Semaphore
 
@@ -35,12 +37,31 @@ _WORDS = 16_384
 _LOGINS = 8
 """Logins to one bastion at once: sshd drops some of more than ten (MaxStartups 10:30:100)."""
 
-_turns: dict[Bastion, Semaphore] = {}
+
+class _Logins:
+    """Those to one bastion: who has a turn, and when it last left one without an answer, in ssh's words."""
+
+    def __init__(self) -> None:
+        self.free = Semaphore(_LOGINS)
+        self.silent: tuple[float, str] = (0, "")
 
 
-def turn(bastion: Bastion) -> Semaphore:
-    """What a login through `bastion` needs: `with turn(bastion)`."""
-    return _turns.setdefault(bastion, Semaphore(_LOGINS))
+_bastions: dict[Bastion, _Logins] = {}
+
+
+@contextlib.contextmanager
+def turn(bastion: Bastion | None) -> Iterator[None]:
+    """One of the bastion's logins. Raises TimeoutError when it left another without an answer while this one waited."""
+    if bastion is None:
+        yield
+        return
+    logins = _bastions.setdefault(bastion, _Logins())
+    asked = time.monotonic()
+    with logins.free:
+        since, words = logins.silent
+        if since > asked:
+            raise TimeoutError(words)
+        yield
 
 
 class Tunnel:
@@ -65,20 +86,19 @@ class Tunnel:
             accepted = self._accept(fd)
         with accepted:
             if self._bastion.key is not None:
-                _look_at(self._bastion)
+                _look_at(self._bastion.key)
             try:
                 self._process = subprocess.Popen(
                     self._bastion.command(*self._target),
-                    stdin=accepted,
-                    stdout=accepted,
+                    stdin=accepted.fileno(),
+                    stdout=accepted.fileno(),
                     stderr=self._words,
-                    env={key: value for key, value in os.environ.items() if not key.startswith("PG")}
-                    | {"SSH_ASKPASS_REQUIRE": "never"},
+                    env=_environment(),
                     start_new_session=True,  # Ctrl-C is for us alone, and there is no terminal to ask on
                     preexec_fn=_end_with_parent if _libc else None,
                 )
             except FileNotFoundError:
-                raise OSError("postgres_ssh needs OpenSSH's client, and there is none") from None
+                raise OSError("postgres_ssh needs OpenSSH's client, and there is no program `ssh`") from None
 
     def _accept(self, fd: int) -> socket.socket:
         """Our own connection. Whoever else has found the port is hung up on."""
@@ -87,11 +107,12 @@ class Tunnel:
         deadline = time.monotonic() + _ACCEPT_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
             self._listener.settimeout(left)
-            accepted, peer = self._listener.accept()
-            if peer == name:
-                return accepted
-            accepted.close()
-        raise TimeoutError("the loopback port of the tunnel was kept busy by strangers")
+            with contextlib.suppress(TimeoutError):
+                accepted, peer = self._listener.accept()
+                if peer == name:
+                    return accepted
+                accepted.close()
+        raise TimeoutError("other programs of this machine kept the tunnel's loopback port busy")
 
     def failure(self) -> str | None:
         """After the connection has failed: ssh's reason if it was ssh that did, else None. Waits a moment for it to end."""
@@ -102,8 +123,10 @@ class Tunnel:
         if not self._process.returncode:
             return None
         self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _WORDS))
-        said = self._words.read().decode(errors="replace")
-        return reason(said) or f"ssh ended with code {self._process.returncode}"
+        words = reason(self._words.read().decode(errors="replace")) or f"ssh: ended with code {self._process.returncode}"
+        if "timed out" in words and "open failed" not in words:
+            _bastions.setdefault(self._bastion, _Logins()).silent = time.monotonic(), words
+        return words
 
     def close(self) -> None:
         """End it all. Doesn't wait. Safe twice."""
@@ -114,13 +137,17 @@ class Tunnel:
                 os.killpg(self._process.pid, signal.SIGKILL)  # with what it has started for a ProxyJump
 
 
-def _look_at(bastion: Bastion) -> None:
-    """ssh itself would say that permission is denied, and that only after others of its keys."""
-    assert bastion.key is not None
+def _look_at(key: Path) -> None:
+    """ssh itself would only say that permission is denied, and that after it has tried others of its keys."""
     try:
-        bastion.key.open("rb").close()
+        key.open("rb").close()
     except OSError as error:
-        raise OSError(f"postgres_ssh_key '{bastion.key}': {error.strerror}") from None
+        raise OSError(f"postgres_ssh_key '{key}': {error.strerror}") from None
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours, without what is for Postgres alone; no window asks for a passphrase."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {"SSH_ASKPASS_REQUIRE": "never"}
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
