@@ -8,14 +8,14 @@ further down:
     transactions, no_transaction, reverting,       the commands of one operation: files under the lock, rows in batches
         adopting, batches, probe
     connector, session, connecting, rows, leases,  @postgres: the only connections
-        terminal
+        connection, tunnel, terminal
     services, databases                            @pgservices and @pgdatabases: inventories of such hosts
     recorder, report, summary                      what a run found, as files and at the end of the console
     plan, observation, target, findings,           a host as it should be, as it is, and the difference (pure)
         retention, purged
     ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
         migrations, sqlx_toml, templates
-    settings, conninfo                             inventory data (pure)
+    settings, conninfo, bastion                    inventory data (pure)
     script, errors, failure                        one message and its answer; how things fail
     embedded                                       a PostgreSQL of one's own for a first look
 

@@ -17,11 +17,11 @@ _WORD = r"(?!-)[^\s@:/\[\]'\"`$\\;&<>|(){}\x00-\x1f\x7f]+"
 """A host or user that OpenSSH takes too (ssh.c, valid_hostname): no option, nothing that the shell of a ProxyCommand would read."""
 
 _DESTINATION = re.compile(
-    rf"(?P<user>{_WORD}(?:@{_WORD})?@)?(?:(?P<host>{_WORD})|\[(?P<address>[0-9A-Fa-f:.]+(?:%\w+)?)\])(?::(?P<port>\d{{1,5}}))?"
+    rf"(?P<user>{_WORD}(?:@{_WORD})?@)?(?:(?P<host>{_WORD})|\[(?P<address>[0-9A-Fa-f:.]+(?:%\w+)?)\])(?::(?P<port>[0-9]{{1,5}}))?"
 )
 
-_ALIVE_INTERVAL, _ALIVE_COUNT = 10, 3
-"""A bastion that leaves so many questions unanswered, one in so many seconds, is given up."""
+_ALIVE_INTERVAL, _ALIVE_COUNT = 10, 2
+"""Seconds of silence until the bastion is asked whether it's there, and questions without an answer: it's given up after 30."""
 
 NEXT_STEPS = (
     (
@@ -98,7 +98,7 @@ def read(name: str, destination: str | None, key: str | None, timeout: int | Non
 
 def reason(said: str) -> str | None:
     """The line of what ssh wrote that says why it failed; its last one where none is known, None where it wrote nothing."""
-    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+    lines = [" ".join(line.split()).removesuffix(".") for line in said.splitlines() if line.strip()]
     known = (line for words, _ in NEXT_STEPS for line in lines if words in line)
     found = next(known, lines[-1] if lines else None)
     return None if found is None else re.sub(r"^(ssh: |channel \d+: )?", "ssh: ", found)

@@ -70,6 +70,7 @@ PURE = [
     "templates",
     "settings",
     "conninfo",
+    "bastion",
 ]
 
 

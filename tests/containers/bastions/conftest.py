@@ -62,8 +62,9 @@ Host changed
     Port {port}
     User ops
     UserKnownHostsFile {folder}/changed_hosts
-Host *
+Host bastion inner unknown trusting changed
     IdentityFile {folder}/user
+Host *
     IdentityAgent none
     UserKnownHostsFile {folder}/known_hosts
 """
