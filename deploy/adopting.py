@@ -125,7 +125,7 @@ def _prove(run: Run, migration: Migration) -> Steps[None]:
     wanted = run.wanted
     assert wanted.checks is not None
     names = {"schema": wanted.settings.schema, "owner": wanted.settings.owner}
-    answer = yield from send(Script(*checks.parts(wanted.checks, **names, ledger=run.place.name, queries=wanted.queries)))
+    answer = yield from send(Script(*checks.parts(wanted.checks, **names, ledger=run.place.name)))
     found = [Violation(**row) for row in answer.rows if "check" in row]
     if found:
         yield Script("ROLLBACK")

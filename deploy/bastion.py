@@ -31,7 +31,7 @@ NEXT_STEPS = (
     ("Host key verification failed", "log in once by hand with ssh, compare the fingerprint and accept the key"),
     ("bad permissions", "chmod 600 the key"),
     ("Load key ", "name a private key of OpenSSH in postgres_ssh_key"),
-    ("Permission denied (", "check the user, postgres_ssh_key, and that ssh-agent holds a key that has a passphrase"),
+    (r"Permission denied \(", "check the user, postgres_ssh_key, and that ssh-agent holds a key that has a passphrase"),
     ("administratively prohibited", "let the bastion's sshd forward to this server (AllowTcpForwarding, PermitOpen)"),
     ("open failed: ", "check the server's name and port as the bastion knows them, and that the server runs"),
     ("Could not resolve hostname", "check postgres_ssh and ~/.ssh/config"),
@@ -42,7 +42,7 @@ NEXT_STEPS = (
     ("OpenSSH's client", "install it (openssh-client), so that `ssh` is on the PATH"),
     ("ssh: ", "try it by hand: ssh with the same destination"),
 )
-"""Words of an error on the way through a bastion, and what to do about it; the first that is found counts."""
+"""A pattern in the words of an error on the way through a bastion, and what to do then; the first that is found counts."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,6 @@ def read(name: str, destination: str | None, key: str | None, timeout: int | Non
 def reason(said: str) -> str | None:
     """The line of what ssh wrote that says why it failed; its last one where none is known, None where it wrote nothing."""
     lines = [" ".join(line.split()).removesuffix(".") for line in said.splitlines() if line.strip()]
-    known = (line for words, _ in NEXT_STEPS for line in lines if words in line)
+    known = (line for words, _ in NEXT_STEPS for line in lines if re.search(words, line))
     found = next(known, lines[-1] if lines else None)
     return None if found is None else re.sub(r"^(ssh: |channel \d+: )?", "ssh: ", found)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from deploy import templates
 from deploy.errors import Refused
-from deploy.queries import Query
 from deploy.script import Part
 
 
@@ -39,12 +38,12 @@ def files(folder: Path) -> list[Path]:
     return found
 
 
-def parts(folder: Path, *, schema: str | None, owner: str | None, ledger: str, queries: Sequence[Query]) -> Sequence[Part]:
+def parts(folder: Path, *, schema: str | None, owner: str | None, ledger: str) -> Sequence[Part]:
     """Each check of `folder` as a statement with the columns check, object, expected, actual."""
     result = []
     for path in files(folder):
         name = path.name.removesuffix(".j2").removesuffix(".sql")
-        sql = templates.render(folder, path.name, schema=schema, owner=owner, ledger=ledger, queries=queries)
+        sql = templates.render(folder, path.name, schema=schema, owner=owner, ledger=ledger)
         sql = sql.strip().removesuffix(";")
         head = templates.own("session/check.sql.j2", name=name)
         result += [Part(part, path.name.removesuffix(".j2")) for part in (head, sql, "\n) AS violation;\n")]

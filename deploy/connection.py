@@ -1,9 +1,8 @@
-"""psycopg's connection with two things more: its waits end at a deadline, and it goes through a bastion where there is one."""
+"""psycopg's connection with two things more: its waits can be given up, and it goes through a bastion where there is one."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Generator
 from typing import Any, ClassVar, cast
 
@@ -12,17 +11,14 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from deploy.bastion import Bastion
+from deploy.patience import Check
 from deploy.tunnel import LOOPBACK, Tunnel
 
 
-class DeadlinePassed(Exception):
-    """A wait of a connection took until its `deadline`."""
-
-
 class Connection(psycopg.Connection[Any]):
-    """A connection whose waits end at `deadline` (of time.monotonic), with gevent and without."""
+    """A connection whose waits end when `check` gives up, with gevent and without."""
 
-    deadline: float | None = None
+    check: Check | None = None
     bastion: ClassVar[Bastion | None] = None
     _tunnel: Tunnel | None = None
 
@@ -32,8 +28,8 @@ class Connection(psycopg.Connection[Any]):
         return cls if bastion is None else cast("type[Connection]", type("Connection", (cls,), {"bastion": bastion}))
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        if self.deadline is not None:
-            gen = _bounded(gen, self.deadline)
+        if self.check is not None:
+            gen = _checked(gen, self.check)
         return super().wait(gen, *args, **kwargs)
 
     def close(self) -> None:
@@ -41,6 +37,11 @@ class Connection(psycopg.Connection[Any]):
         super().close()
         if self._tunnel is not None:
             self._tunnel.close()
+
+    @property
+    def reached(self) -> tuple[str, str]:
+        """Host and port of the server."""
+        return self.info.host, self._tunnel.target[1] if self._tunnel is not None else str(self.info.port)
 
     def failure(self) -> str | None:
         """Why the way through the bastion has ended, after the connection was lost; None when that wasn't the reason."""
@@ -99,13 +100,12 @@ def _password(conninfo: str) -> str | None:
     return pq.PGconn.connect_start(make_conninfo(conninfo, hostaddr="none").encode()).password.decode() or None
 
 
-def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
+def _checked(gen: Generator[Any, Any, Any], check: Check) -> Generator[Any, Any, Any]:
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
-            if time.monotonic() > deadline:
-                raise DeadlinePassed
+            check()
             wanted = gen.send(ready)
     except StopIteration as stop:
         return stop.value

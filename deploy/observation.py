@@ -12,6 +12,7 @@ from deploy.findings import HostFindings
 from deploy.indexes import InvalidIndex
 from deploy.ledger import Row
 from deploy.script import Answer
+from deploy.server import Server
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Observation:
     """
 
     server_version: str
-    in_recovery: bool
+    server: Server
     database: str
     role: str
     schema: str | None
@@ -51,6 +52,10 @@ class Observation:
     violations: tuple[Violation, ...]
     check_error: SqlError | None = None
 
+    @property
+    def in_recovery(self) -> bool:
+        return self.server.in_recovery
+
     def findings(self, host: str, checks: tuple[str, ...]) -> HostFindings:
         """What `checks` found on `host`."""
         return HostFindings(
@@ -70,6 +75,7 @@ def observe(answer: Answer, check_error: SqlError | None = None, login_pid: int 
     pid = status.pop("backend_pid")
     values: dict[str, Any] = {
         **status,
+        "server": Server.of(answer),
         "rows": tuple(Row(**row) for row in status["rows"] or ()),
         "ledgers": tuple(status["ledgers"]),
         "missing_schemas": tuple(status["missing_schemas"]),

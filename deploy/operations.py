@@ -11,7 +11,21 @@ from typing import Any, cast
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import adopting, failure, leases, no_transaction, plan, probe, reverting, summary, target, transactions, verb
+from deploy import (
+    adopting,
+    failover,
+    failure,
+    leases,
+    no_transaction,
+    plan,
+    probe,
+    replay,
+    reverting,
+    summary,
+    target,
+    transactions,
+    verb,
+)
 from deploy.connector import PostgresConnector
 from deploy.facts import Database
 from deploy.failure import Commands, Failed
@@ -21,6 +35,9 @@ from deploy.observation import Observation, observe
 from deploy.script import Answer, Script
 from deploy.target import Target
 from deploy.transactions import Run
+
+_REPLAY_POLL = 0.5
+"""Seconds between two looks at a standby that has not replayed all."""
 
 
 @operation()
@@ -40,9 +57,11 @@ def migrate(**arguments: Any) -> Commands:
     for note in planned.notes:
         host.log(note)
     if not planned.pending:
-        host.noop(f"{len(wanted.source.migrations)} migration(s) at target")
+        at_target = f"{len(wanted.source.migrations)} migration(s) at target"
+        host.noop("standby: nothing to migrate" if seen.in_recovery else at_target)
         return
     _show([(f"pending: {migration}", migration) for migration in planned.pending])
+    failover.before_writing(seen.server)
     run = Run.of(wanted, planned, seen)
     for migration in planned.pending:
         if migration.transactional:
@@ -72,6 +91,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
     _show([(f"to revert: {up}", down) for up, down in reversal.steps])
+    failover.before_writing(seen.server)
     run = Run.of(wanted, planned, seen)
     for up, down in reversal.steps:
         yield from reverting.revert(run, up, down, allow_data_loss=allow_data_loss)
@@ -96,6 +116,7 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
         return
     if not state.is_executing and adoption.action == "record":
         host.log(f"to record without running it: {migration}; contract holds")
+    failover.before_writing(seen.server)
     yield from adopting.write(Run.of(wanted, planned, seen), migration, adoption)
 
 
@@ -130,7 +151,8 @@ def _write(state: Any, host: Any, path: Path, content: bytes) -> bool:
 def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
 
-    `after_migration`: a plan that still has something to migrate is not verified yet.
+    `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
+    shows the source's versions, which is waited for; without a migration before it also as soon as the contract holds there.
     """
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
@@ -138,6 +160,13 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
+    lacking = replay.missing(wanted.source, seen)
+    if lacking and (after_migration or not wanted.checks or seen.violations or seen.check_error):
+        if not state.is_executing:
+            verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
+            host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
+            return
+        seen = _replayed(wanted, arguments, lacking)
     if seen.check_error is not None:
         yield from failure.fail(seen.check_error.lines())
         return
@@ -154,6 +183,20 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         host.log("not verified: this source has no checks; set `checks`")
     else:
         host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
+
+
+def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration]) -> Observation:
+    """A standby once its ledger shows all of the source. Raises Failed after `replay_wait`, with its lag."""
+    patience = wanted.settings.replay_wait
+    deadline = time.monotonic() + patience / 1000
+    host.log(f"standby: waits up to {patience / 1000:g} s for {len(lacking)} migration(s)")
+    while True:
+        seen = _read(wanted, arguments)
+        if not (lacking := replay.missing(wanted.source, seen)):
+            return seen
+        if time.monotonic() > deadline:
+            raise Failed(replay.behind(lacking, seen.server.replay, patience))
+        time.sleep(_REPLAY_POLL)
 
 
 def _probe(wanted: Target, seen: Observation) -> Probed:
@@ -190,12 +233,7 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
-    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
-    while True:
-        answer = host.get_fact(Database, arguments=arguments)
-        if answer.error is None or answer.error.sqlstate not in transactions.BUSY or time.monotonic() > deadline:
-            break
-        time.sleep(transactions.POLL)
+    answer = transactions.ask(lambda: host.get_fact(Database, arguments=arguments), wanted.settings)
     check_error = None
     if answer.error is not None and answer.error.sqlstate not in (None, *transactions.BUSY):
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
@@ -203,8 +241,9 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
         answer = host.get_fact(Database, with_checks=False, arguments=arguments)
     if answer.error is not None:
         busy = answer.error.sqlstate in transactions.BUSY
-        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted)) if busy else answer.error).lines())
+        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted.settings)) if busy else answer.error).lines())
     seen = observe(answer, check_error, getattr(host.connector, "login_pid", None))
+    failover.notice(seen.server)
     host.connector_data["observation"] = (wanted, seen)
     return seen
 

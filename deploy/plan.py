@@ -59,7 +59,7 @@ def make(target: Target, seen: Observation) -> Plan:
     )
 
 
-_BESIDE_THE_TABLES = {"owners", "search_path", "eligibility"}
+_BESIDE_THE_TABLES = {"owners", "search_path"}
 """Checks of what stands around the tables, on which it does not depend whether a file made them."""
 
 

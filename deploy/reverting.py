@@ -11,7 +11,7 @@ from deploy import ledger, no_transaction, templates
 from deploy.failure import Commands, Failed
 from deploy.ledger import Row, State
 from deploy.migrations import Migration, Source
-from deploy.script import Part, Script
+from deploy.script import File, Script
 from deploy.transactions import Run, Steps, ended_transaction, send, under_lock
 
 
@@ -98,7 +98,7 @@ def revert(run: Run, up: Migration, down: Migration, *, allow_data_loss: bool) -
 
 def _run(run: Run, down: Migration) -> Steps[Sequence[int]]:
     """Run the down file; the tables (oids) that are gone after it."""
-    yield from send(Script(Part(down.sql, down.file)))
+    yield from send(Script(File(down.sql, down.file)))
     answer = yield from send(Script(templates.own("revert/gone.sql.j2", version=down.version, owner=run.place.owner)))
     if not answer.column("same_transaction"):
         yield Script("ROLLBACK;\n", ledger.reset())

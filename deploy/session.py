@@ -12,18 +12,16 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from deploy import leases, rows, tunnel
+from deploy import leases, patience, rows, tunnel
 from deploy.connecting import FULL
-from deploy.connection import Connection, DeadlinePassed
+from deploy.connection import Connection
 from deploy.conninfo import Endpoint
 from deploy.errors import SqlError
+from deploy.patience import GivenUp
 from deploy.script import Answer, Part, locate
 
 _CANCEL_TIMEOUT = 3.0
 """Seconds to wait until the server has taken a cancel request."""
-
-_GRACE = 10.0
-"""Seconds beyond what the server was given for a message of ours."""
 
 _FULL_POLL = 0.5
 """Seconds between two attempts to get a connection of a server that has none free."""
@@ -44,6 +42,8 @@ class Session:
         self._connection: Connection | None = None
         self._notices: list[str] = []
         self.login_pid: int | None = None
+        self.label = endpoint.label
+        """For messages: of several hosts the one that was reached."""
 
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
@@ -58,13 +58,14 @@ class Session:
             self._slots.give_back(self)
             raise
         self.login_pid = self._connection.info.backend_pid
+        if self.endpoint.choices:
+            self.label = self.endpoint.named(*self._connection.reached)
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
     def _wait_for_connection(self) -> Connection:
         while True:
             try:
-                with tunnel.turn(self.endpoint.bastion):
-                    connection = self._connect()
+                connection = self._connect()
             except psycopg.OperationalError as error:
                 if not any(words in str(error) for words in FULL) or self._slots.refused() >= self._patience:
                     raise
@@ -76,13 +77,14 @@ class Session:
 
     def _connect(self) -> Connection:
         parameters = self.endpoint.parameters
-        try:
-            return self._kind.connect(make_conninfo(**parameters), autocommit=True)
-        except psycopg.OperationalError as error:
-            # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
-            if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
-                raise
-        return self._kind.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
+        with tunnel.turn(self.endpoint.bastion):
+            try:
+                return self._kind.connect(make_conninfo(**parameters), autocommit=True)
+            except psycopg.OperationalError as error:
+                # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
+                if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
+                    raise
+            return self._kind.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -106,52 +108,62 @@ class Session:
             connection.close()
 
     def run(
-        self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False, statement_timeout: float = 0
+        self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False, ours: bool = True
     ) -> tuple[Answer, list[str]]:
         """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
 
-        `timeout` in seconds: after it the command is cancelled and the connection closed; without it, in a transaction, what
-        follows from the server's `statement_timeout` in seconds (0: none). With `keep` the connection is not
-        given up afterwards, also outside a transaction.
+        After `timeout` in seconds, or without it when the server lets nobody in any more, the command is cancelled and the
+        connection closed. With `keep` the connection is not given up afterwards, also outside a transaction. What is `ours` may
+        be run again, whatever became of it.
         """
         connection = self._connection
         assert connection is not None
         self._notices = []
-        if timeout is None:
-            timeout = _bound(connection, parts, statement_timeout)
-        connection.deadline = None if timeout is None else time.monotonic() + timeout
+        connection.check = patience.Watch(self._knock) if timeout is None else patience.until(timeout)
         try:
             answer = Answer(rows=tuple(rows.read(connection.execute("".join(part.sql for part in parts).encode()))))
-        except DeadlinePassed:
+        except GivenUp as given_up:
             self._cancel(connection)
-            lost = f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"
+            lost = f"no answer from {self.label} {given_up}; the command was cancelled"
             answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
         except UnicodeEncodeError:
             answer = Answer(error=SqlError("the SQL holds invalid Unicode, which Postgres refuses; write it without"))
             self._roll_back(connection)
         except psycopg.Error as error:
-            answer = Answer(error=self._lost(connection, error, parts) if connection.closed else _sql_error(error, parts))
+            answer = Answer(error=self._lost(connection, error, parts, ours) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         except BaseException:
             self.close()  # its slot too, for which other hosts may wait
             raise
         finally:
-            connection.deadline = None
+            connection.check = None
         if connection.closed:
             self.close()
         elif connection.info.transaction_status == pq.TransactionStatus.IDLE and not keep:
             self.park()
         return answer, self._notices
 
-    def _lost(self, connection: Connection, error: psycopg.Error, parts: Sequence[Part]) -> SqlError:
+    def _knock(self) -> bool:
+        """Whether the server lets one more in, or says why not."""
+        try:
+            self._connect().close()
+        except psycopg.errors.ConnectionTimeout:
+            return False
+        except (psycopg.Error, OSError):
+            pass
+        return True
+
+    def _lost(self, connection: Connection, error: psycopg.Error, parts: Sequence[Part], ours: bool) -> SqlError:
         reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
         if error.diag.sqlstate is not None:
             reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
-        lost = f"connection to {self.endpoint.label} lost: {connection.failure() or reason}"
-        return SqlError(f"{lost}; what was committed is in the ledger, run the command again", **_file(parts))
+        advice = (
+            "what was committed stays, run the command again" if ours else "look whether it was committed before you run it again"
+        )
+        return SqlError(f"connection to {self.label} lost: {connection.failure() or reason}; {advice}", **_file(parts))
 
     def _cancel(self, connection: Connection) -> None:
-        connection.deadline = None
+        connection.check = None
         with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
             connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
         connection.close()
@@ -159,23 +171,11 @@ class Session:
     def _roll_back(self, connection: Connection) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:
             return
-        connection.deadline = time.monotonic() + _GRACE
+        connection.check = patience.until(patience.GRACE)
         try:
             connection.rollback()
-        except (psycopg.Error, DeadlinePassed):
+        except (psycopg.Error, GivenUp):
             connection.close()
-
-
-def _bound(connection: Connection, parts: Sequence[Part], statement_timeout: float) -> float | None:
-    """Seconds after which a server that says nothing is given up: in a transaction of ours it should have said `timeout`.
-
-    The server's own timeout is for each statement; a file has at most one more than semicolons, other messages are short.
-    """
-    opens = parts[0].sql.startswith("BEGIN")
-    if not statement_timeout or not (opens or connection.info.transaction_status != pq.TransactionStatus.IDLE):
-        return None
-    statements = sum(part.sql.count(";") + 1 for part in parts if part.name is not None)
-    return statement_timeout * max(1, statements) + _GRACE
 
 
 def _gone(connection: Connection) -> bool:

@@ -13,9 +13,6 @@ from deploy.queries import Query
 from deploy.script import Part, Script
 from deploy.settings import Settings
 
-_GRACE = 10.0
-"""Seconds beyond the statement timeout after which a read is given up: a server that answers nothing is not waited for."""
-
 
 @dataclass(frozen=True)
 class Target:
@@ -83,11 +80,6 @@ def session_settings(values: Settings, *, for_session: bool = False) -> str:
     )
 
 
-def patience(values: Settings) -> float | None:
-    """How long to wait for the answer to a message, in seconds."""
-    return values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
-
-
 def read(target: Target, *, with_checks: bool = True) -> Script:
     """One message, one round trip, one snapshot: server, role, ledger and the violations. Takes no lock above ACCESS SHARE."""
     values = target.settings
@@ -103,12 +95,6 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
     )
     found: list[Part] = []
     if with_checks and target.checks is not None:
-        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger, queries=target.queries)
-    return Script(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
-        session_settings(values),
-        status,
-        *found,
-        "COMMIT;\n",
-        timeout=patience(values),
-    )
+        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger)
+    begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
+    return Script(begin, session_settings(values), status, *found, "COMMIT;\n")

@@ -70,7 +70,7 @@ class Tunnel:
     def __init__(self, bastion: Bastion, host: str, port: str, listen_on: int = 0) -> None:
         """Raises OSError when the port `listen_on` is taken."""
         self._bastion = bastion
-        self._target = host, port
+        self.target = host, port
         self._listener = socket.create_server((LOOPBACK, listen_on))
         self.port: int = self._listener.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,7 +78,7 @@ class Tunnel:
 
     def again(self) -> Tunnel:
         """A second way to the same server, on the same port. Raises OSError."""
-        return Tunnel(self._bastion, *self._target, listen_on=self.port)
+        return Tunnel(self._bastion, *self.target, listen_on=self.port)
 
     def join(self, fd: int) -> None:
         """Start ssh for the connection that the socket `fd` has begun to make, and stop listening. Raises OSError."""
@@ -89,7 +89,7 @@ class Tunnel:
                 _look_at(self._bastion.key)
             try:
                 self._process = subprocess.Popen(
-                    self._bastion.command(*self._target),
+                    self._bastion.command(*self.target),
                     stdin=accepted.fileno(),
                     stdout=accepted.fileno(),
                     stderr=self._words,

@@ -9,6 +9,7 @@ from conftest import Pyinfra
 from neighbours import HOST, ONE_SERVER, deploy, finish, ledger, locks, sqlx, start_deploy, write
 from servers import Database
 from test_lock import session
+from versions import every_version
 
 FILES = {
     "1_a.up.sql": "CREATE TABLE a (x int)",
@@ -24,6 +25,7 @@ def applied(database: Database) -> list[str]:
     return [row.partition("|")[0] for row in ledger(database)]
 
 
+@every_version
 def test_our_own_migration_goes_back_and_forth(pyinfra: Pyinfra, database: Database) -> None:
     empty = database.dump()
     assert deploy(pyinfra, database, "deploy.apply").code == 0
@@ -108,7 +110,7 @@ def test_migrations_of_others_in_the_ledger_stay(pyinfra: Pyinfra, database: Dat
     assert applied(database) == ["1", "2", "3", "99999999999999"]
 
 
-@ONE_SERVER
+@every_version
 def test_a_table_that_holds_rows_is_not_dropped_unasked(pyinfra: Pyinfra, database: Database) -> None:
     assert deploy(pyinfra, database, "deploy.apply").code == 0
     database.psql(

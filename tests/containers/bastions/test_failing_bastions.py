@@ -171,13 +171,16 @@ def test_a_bastion_that_dies_during_the_run_is_its_hosts_alone(site: Site, tmp_p
         docker("pause", silent)
         happened = time.monotonic()
         assert run.stdout is not None
-        out = run.stdout.read()
+        out = ""
+        for line in run.stdout:
+            print(round(time.monotonic() - happened, 1), line, end="")
+            out += line
     took = time.monotonic() - happened
     done = Result(run.returncode, without_colours(out))
 
     assert (done.code, "Traceback" in done.out) == (1, False), done.out
     assert took < 60
-    lost, again = f"connection to {PLAIN}:5432 through ops@127.0.0.1:", "what was committed is in the ledger, run the command again"
+    lost, again = f"connection to {PLAIN}:5432 through ops@127.0.0.1:", "what was committed stays, run the command again"
     assert f"{lost}{killed_port} lost: ssh: Connection to 127.0.0.1 closed by remote host; {again}" in done.out, done.out
     assert f"{lost}{silent_port} lost: ssh: Timeout, server 127.0.0.1 not responding; {again}" in done.out, done.out
     assert site.psql("SELECT to_regclass('integration_events')") == "integration_events"
