@@ -178,7 +178,7 @@ def obstructed(target: Target, seen: Observation, pending: Sequence[Migration]) 
     """
     if not target.holds_contract or len(pending) < len(target.source.migrations):
         return None
-    wrong = [v for v in seen.violations if v.check == "columns" or (v.check == "tables" and v.actual != "missing")]
+    wrong = [v for v in seen.violations if v.check in ("columns", "constraints") or (v.check == "tables" and v.actual != "missing")]
     if not wrong:
         return None
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""

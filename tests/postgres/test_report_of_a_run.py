@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
-import struct
 import subprocess
 import sys
-import termios
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +15,7 @@ import junitparser
 import pytest
 from conftest import MIGRATION, Pyinfra
 from servers import PASSWORD, Database, Server, free_port
+from transcript import in_terminal
 
 from deploy import report
 
@@ -241,66 +236,13 @@ def test_the_run_of_200_hosts_ends_with_the_3_that_are_broken(
     assert read(tmp_path / "out")["summary"]["as_wanted"] == 197
 
 
-def test_a_run_of_adopt_purge_or_revert_ends_with_how_many_hosts_are_as_wanted(
-    deployed: Database, drifted: Database, pyinfra: Pyinfra, tmp_path: Path
-) -> None:
-    hosts = {"@postgres/good": deployed.data, "@postgres/ill": drifted.data, "@postgres/none": unreachable()}
-
-    def summed_up(*words: str) -> list[str]:
-        done = pyinfra(hosts, *words)
-        assert done.code == 1
-        lines = done.out[done.out.index("--> Disconnecting from hosts...") :].splitlines()[1:]
-        return [line.strip()[:60] for line in lines if line.strip()]
-
-    none = "@postgres/none  not reached: can't connect to 127.0.0.1:"
-    headline, ill, unreached = summed_up("-y", "deploy.adopt")
-    assert headline == "--> 1 host as wanted, 2 not:"
-    assert ill.startswith("@postgres/ill   failed: 20260111030835 create integration")
-    assert unreached.startswith(none)
-    headline, unreached, report_line = summed_up("-y", "deploy.purge", "report=out")
-    assert (headline, report_line[:12]) == ("--> 2 hosts as wanted, 1 not:", "--> Report: ")
-    assert unreached.startswith(none)
-    assert summed_up("--dry", "deploy.revert")[0] == "--> 0 hosts as wanted, 1 not, 2 not finished:"
-    deployed.psql("INSERT INTO integration_health (integration_id, status, last_checked) VALUES ('vrbo', 'healthy', now())")
-    headline, good, unreached = summed_up("-y", "deploy.revert")
-    assert headline == "--> 1 host as wanted, 2 not:"
-    assert good.startswith("@postgres/good  failed: 20260111030835_create_integration")
-    assert unreached.startswith(none)
-
-
-def test_a_report_of_a_revert_is_refused_and_none_is_made(deployed: Database, pyinfra: Pyinfra, tmp_path: Path) -> None:
-    done = pyinfra({"@postgres/a": deployed.data}, "-y", "deploy.revert", "report=out")
-    assert done.code == 1
-    assert "deploy.revert: unknown argument 'report'; use one of " in done.out
-    assert not (tmp_path / "out").exists()
-
-
-def in_terminal(command: list[str], folder: Path, columns: int) -> str:
-    """What `command` writes to a terminal of that width, without colours."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        chunks = []
-        while select.select([master], [], [], 0.2)[0] or process.poll() is None:
-            try:
-                if select.select([master], [], [], 0)[0]:
-                    chunks.append(os.read(master, 65536))
-            except OSError:  # Linux's word for the end
-                break
-        process.wait(60)
-    os.close(master)
-    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", b"".join(chunks).decode()).replace("\r\n", "\n")
-
-
 def test_in_a_terminal_of_80_columns_violations_are_aligned_and_each_is_one_line(
     drifted: Database, pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
     drifted.psql("DROP INDEX idx_integration_events_occurred_at")
     pyinfra({"@postgres/one": drifted.data, "@postgres/two": drifted.data}, "-y", "deploy.verify")
     pyinfra_cli = str(Path(sys.executable).parent / "pyinfra")
-    out = in_terminal([pyinfra_cli, "-y", "inventory.py", "deploy.verify"], tmp_path, 80)
+    _, out = in_terminal([pyinfra_cli, "-y", "inventory.py", "deploy.verify"], tmp_path, 80)
     lines = [line for line in out.splitlines() if re.match(r"    \[@postgres/(one|two)\] violation: ", line)]
     assert len(lines) == 4
     for line in lines:

@@ -109,6 +109,12 @@ def test_sessions_are_set_up_as_sqlx_does_and_named_after_us() -> None:
     assert made.parameters["options"] == "-c TimeZone=UTC -c DateStyle=ISO,MDY -c extra_float_digits=2 -c lock_timeout=2000"
 
 
+def test_a_connection_without_a_sign_of_life_ends_in_two_minutes_unless_the_user_has_other_keepalives() -> None:
+    assert conninfo.KEEPALIVES.items() <= endpoint("db").parameters.items()
+    made = endpoint(conninfo="host=db keepalives_idle=600").parameters
+    assert (made["keepalives_idle"], made["keepalives_count"]) == ("600", "6")
+
+
 @pytest.mark.parametrize("way", ["conninfo", "environment"])
 def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "environment":
