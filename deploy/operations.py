@@ -215,8 +215,7 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        endpoint = cast(PostgresConnector, host.connector).endpoint
-        with leases.turn(endpoint.host, endpoint.port):  # side by side, probes would measure each other
+        with leases.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
