@@ -10,8 +10,7 @@ from typing import Any
 from deploy import templates
 from deploy.migrations import Migration, Source
 from deploy.script import Answer
-
-TABLE = "_sqlx_migrations"
+from deploy.server import Server
 
 LOCK_FACTOR = 0x3D32AD9E
 
@@ -62,7 +61,7 @@ def compare(
     dirty = next((row.version for row in rows if not row.success and row.version not in repairable), None)
     problem, blamed = None, None
     if dirty is not None:
-        problem = dirty_problem(dirty)
+        problem = dirty_problem(source.sqlx.ledger_table, dirty)
     elif foreign and not ignore_missing:
         problem = (
             f"migration {foreign[0]} was previously applied but is missing in the resolved migrations of {source.path}; "
@@ -130,7 +129,7 @@ class Place:
 class State:
     """What `Place.begin` and `reread` read of one version: its row, if any, and what else may be in the way."""
 
-    in_recovery: bool
+    server: Server
     ledger_exists: bool
     success: bool | None
     checksum: str | None
@@ -143,7 +142,7 @@ class State:
         row = next(row for row in answer.rows if "ledger_exists" in row)
         recorded = row["recorded"] or {}
         return cls(
-            in_recovery=row["in_recovery"],
+            server=Server.of(answer),
             ledger_exists=row["ledger_exists"],
             success=recorded.get("success"),
             checksum=recorded.get("checksum"),
@@ -162,5 +161,5 @@ def create(ledger: str, *, schemas: Sequence[str] = (), create_table: bool = Tru
     return templates.own("ledger/create.sql.j2", ledger=ledger, schemas=schemas, create_table=create_table)
 
 
-def dirty_problem(version: int) -> str:
-    return f"migration {version} is partially applied; fix and remove row from `{TABLE}` table; then run deploy.apply again"
+def dirty_problem(table: str, version: int) -> str:
+    return f"migration {version} is partially applied; fix and remove row from `{table}` table; then run deploy.apply again"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +11,25 @@ from typing import Any, cast
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import adopting, failure, leases, no_transaction, plan, probe, reverting, summary, target, transactions, verb
+from deploy import (
+    adopting,
+    denied,
+    failover,
+    failure,
+    leases,
+    no_transaction,
+    plan,
+    probe,
+    replay,
+    reverting,
+    rights,
+    summary,
+    target,
+    transactions,
+    verb,
+)
 from deploy.connector import PostgresConnector
+from deploy.errors import SqlError
 from deploy.facts import Database
 from deploy.failure import Commands, Failed
 from deploy.findings import Probed
@@ -21,6 +38,9 @@ from deploy.observation import Observation, observe
 from deploy.script import Answer, Script
 from deploy.target import Target
 from deploy.transactions import Run
+
+_REPLAY_POLL = 0.5
+"""Seconds between two looks at a standby that has not replayed all."""
 
 
 @operation()
@@ -40,9 +60,11 @@ def migrate(**arguments: Any) -> Commands:
     for note in planned.notes:
         host.log(note)
     if not planned.pending:
-        host.noop(f"{len(wanted.source.migrations)} migration(s) at target")
+        at_target = f"{len(wanted.source.migrations)} migration(s) at target"
+        host.noop("standby: nothing to migrate" if seen.in_recovery else at_target)
         return
     _show([(f"pending: {migration}", migration) for migration in planned.pending])
+    failover.before_writing(seen.server)
     run = Run.of(wanted, planned, seen)
     for migration in planned.pending:
         if migration.transactional:
@@ -63,8 +85,8 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
         return
     reversal = reverting.plan(wanted.source, seen.rows, to, allow_data_loss=allow_data_loss)
     files = [down for _, down in reversal.steps]
-    problem = plan.unreadable(wanted, seen) or planned.compared.problem or reversal.problem
-    problem = problem or (plan.unwritable(wanted, seen, files) if files else None)
+    problem = rights.unreadable(wanted, seen) or planned.compared.problem or reversal.problem
+    problem = problem or (plan.unwritable(wanted, seen, files, reverting=True) if files else None)
     if problem is not None:
         yield from failure.fail([problem])
         return
@@ -72,6 +94,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
     _show([(f"to revert: {up}", down) for up, down in reversal.steps])
+    failover.before_writing(seen.server)
     run = Run.of(wanted, planned, seen)
     for up, down in reversal.steps:
         yield from reverting.revert(run, up, down, allow_data_loss=allow_data_loss)
@@ -83,7 +106,7 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    planned = plan.make(wanted, seen)
+    planned = plan.make(wanted, seen, runs=False)
     adoption = adopting.plan(wanted, seen, planned, replace_checksum=replace_checksum)
     for note in (*(() if planned.pending else planned.notes), *adoption.notes):
         host.log(note)
@@ -96,6 +119,7 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
         return
     if not state.is_executing and adoption.action == "record":
         host.log(f"to record without running it: {migration}; contract holds")
+    failover.before_writing(seen.server)
     yield from adopting.write(Run.of(wanted, planned, seen), migration, adoption)
 
 
@@ -130,7 +154,9 @@ def _write(state: Any, host: Any, path: Path, content: bytes) -> bool:
 def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
 
-    `after_migration`: a plan that still has something to migrate is not verified yet.
+    A check that the role may not run proves nothing: its host fails too, and the line says what to grant.
+    `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
+    shows the source's versions, which is waited for; without a migration before it also as soon as the contract holds there.
     """
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
@@ -138,6 +164,13 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
+    lacking = replay.missing(wanted.source, seen)
+    if lacking and (after_migration or not wanted.checks or seen.violations or seen.check_error):
+        if not state.is_executing:
+            verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
+            host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
+            return
+        seen = _replayed(wanted, arguments, lacking)
     if seen.check_error is not None:
         yield from failure.fail(seen.check_error.lines())
         return
@@ -148,12 +181,27 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     else:
         verb.verified(found)
     broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
+    broken += [f"not run: {reason}" for reason in found.not_run.values()]
     if found.violations or broken:
         yield from failure.fail([*summary.violations(found.violations, *verb.room()), *broken], verified=True)
     elif wanted.checks is None:
         host.log("not verified: this source has no checks; set `checks`")
     else:
         host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
+
+
+def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration]) -> Observation:
+    """A standby once its ledger shows all of the source. Raises Failed after `replay_wait`, with its lag."""
+    patience = wanted.settings.replay_wait
+    deadline = time.monotonic() + patience / 1000
+    host.log(f"standby: waits up to {patience / 1000:g} s for {len(lacking)} migration(s)")
+    while True:
+        seen = _read(wanted, arguments)
+        if not (lacking := replay.missing(wanted.source, seen)):
+            return seen
+        if time.monotonic() > deadline:
+            raise Failed(replay.behind(lacking, seen.server.replay, patience))
+        time.sleep(_REPLAY_POLL)
 
 
 def _probe(wanted: Target, seen: Observation) -> Probed:
@@ -191,23 +239,41 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
-    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
-    while True:
-        answer = host.get_fact(Database, arguments=arguments)
-        if answer.error is None or answer.error.sqlstate not in transactions.BUSY or time.monotonic() > deadline:
-            break
-        time.sleep(transactions.POLL)
-    check_error = None
+
+    def ask(only: Collection[str] | None = None) -> Answer:
+        return transactions.ask(lambda: host.get_fact(Database, arguments=arguments, only=only), wanted.settings)
+
+    answer, check_error = ask(), None
+    not_run: dict[str, str] = {}
     if answer.error is not None and answer.error.sqlstate not in (None, *transactions.BUSY):
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
         check_error = answer.error
-        answer = host.get_fact(Database, with_checks=False, arguments=arguments)
+        answer = ask(())
+        if answer.error is None and check_error.sqlstate == denied.SQLSTATE:
+            answer, check_error, not_run = _one_by_one(wanted, answer, ask)
     if answer.error is not None:
         busy = answer.error.sqlstate in transactions.BUSY
-        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted)) if busy else answer.error).lines())
-    seen = observe(answer, check_error, getattr(host.connector, "login_pid", None))
+        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted.settings)) if busy else answer.error).lines())
+    seen = observe(answer, check_error, getattr(host.connector, "login_pid", None), not_run)
+    failover.notice(seen.server)
     host.connector_data["observation"] = (wanted, seen)
     return seen
+
+
+def _one_by_one(
+    wanted: Target, answer: Answer, ask: Callable[[Collection[str]], Answer]
+) -> tuple[Answer, SqlError | None, dict[str, str]]:
+    """Each check in a message of its own: `answer` with what they found, the error of one, and those that the role may not run."""
+    rows, not_run = answer.rows, {}
+    for name in wanted.check_names:
+        asked = ask((name,))
+        if asked.error is None:
+            rows += tuple(row for row in asked.rows if "check" in row)
+        elif asked.error.sqlstate != denied.SQLSTATE:
+            return answer, asked.error, {}
+        else:
+            not_run[name] = asked.error.summary
+    return Answer(rows), None, not_run
 
 
 def _show(files: Sequence[tuple[str, Migration]]) -> None:

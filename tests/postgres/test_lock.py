@@ -108,6 +108,22 @@ def test_who_holds_the_lock_is_said_when_lock_wait_is_over(pyinfra: Pyinfra, dat
     assert deploy(pyinfra, database, "deploy.apply", migrations=str(source)).code == 0
 
 
+def test_a_type_with_the_ledgers_name_that_goes_away_is_waited_for(database: Database, tmp_path: Path) -> None:
+    """As when someone else's CREATE TABLE is committed between two look-ups of ours: the table is not seen, its type is."""
+    source = write(tmp_path / "migrations", {"1_a.sql": "SELECT 1"})
+    database.psql("CREATE DOMAIN _sqlx_migrations AS int")
+    process = start_deploy(tmp_path / "deploy", database, "deploy.apply", migrations=str(source))
+    with session(database) as look:
+        refused = f'|{database.name}|ERROR:  type "_sqlx_migrations" already exists'
+        until = time.monotonic() + 30
+        while refused not in database.server.log.read_text(encoding="utf-8", errors="replace"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        look.execute("DROP DOMAIN _sqlx_migrations")
+    got = finish(process, timeout=60)
+    assert got.code == 0, got.out
+
+
 def test_the_lock_is_waited_for(database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", {"1_a.sql": "SELECT 1"})
     with session(database) as other:

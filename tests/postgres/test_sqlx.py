@@ -144,7 +144,7 @@ def test_a_ledger_of_a_role_that_we_cannot_act_as_is_named_with_the_key_and_noth
     assert result.code == 1
     assert (
         f'ledger public._sqlx_migrations belongs to role "{service.role}", and "{service.deployer}" may not read it; '
-        f'set `owner` to "{service.role}" and run GRANT "{service.role}" TO "{service.deployer}"'
+        f'run GRANT SELECT ON TABLE "public"."_sqlx_migrations" TO "{service.deployer}", or set `owner` to "{service.role}"'
     ) in result.lines(HOST)
     refused = service.deploy(pyinfra, owner=service.role)
     assert refused.code == 1

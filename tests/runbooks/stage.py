@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers import PASSWORD, SUPERUSER, Server, binaries
+from conftest import programs
+from servers import PASSWORD, SUPERUSER, Server, unprivileged
 from transcript import Block
 
 SERVICES = "~/.pg_service.conf"
@@ -27,11 +29,13 @@ Servers = dict[tuple[str, str], Server]
 class Given:
     """The regions of a page: those whose database is empty, and those where `deploy.apply` was run.
 
-    `labels` names the binaries of a region (keys of `servers.binaries()`) that is not on the embedded PostgreSQL 18.
+    `sql` is run in a region's database after that, by the role `deployer`. `labels` names the binaries of a region (keys of
+    `versions.MAJORS`) that is not on the embedded PostgreSQL 18.
     """
 
     empty: tuple[str, ...] = ()
     deployed: tuple[str, ...] = ()
+    sql: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -62,6 +66,16 @@ class Stage:
                     self._add_service(f"[{section}]\nhost={region}.db.example.com\nport=5432\ndbname=health\nuser={user}\n")
         if given.deployed:
             self._deploy(given.deployed)
+        for region, sql in given.sql.items():
+            psql = ["psql", "-Xq", "-v", "ON_ERROR_STOP=1", f"service=integration-health-{region}"]
+            subprocess.run(psql, input=sql, env=self.environment, check=True, text=True)
+        self._places = _places(first)
+
+    def here(self, command: str) -> str:
+        """A command where the folders and the user of a packaged server are those of the first region's server."""
+        for shown, place in self._places.items():
+            command = command.replace(shown, place)
+        return command
 
     def write(self, block: Block) -> None:
         """Make the file that a block shows; its first line is a comment with the file's name. The service file grows."""
@@ -99,9 +113,22 @@ class Stage:
         path.unlink()
 
 
+def _places(server: Server) -> dict[str, str]:
+    """What stands for the places of packages from postgresql.org, and for `sudo`."""
+    owner = f"setpriv --reuid={unprivileged()} --clear-groups " if unprivileged() else ""
+    return {
+        "sudo -u postgres ": f"env PGPASSWORD={shlex.quote(PASSWORD)} {owner}",
+        "/usr/pgsql-16/bin": str(programs("pypi16")),
+        "/usr/pgsql-18/bin": str(programs("embedded")),
+        "16/data": "data",
+        "16/log": "log",
+        "/var/lib/pgsql": str(server.folder),
+    }
+
+
 def _server(servers: Servers, region: str, label: str) -> Server:
     if (region, label) not in servers:
-        servers[region, label] = Server.create(binaries()[label])
+        servers[region, label] = Server.create(programs(label))
     return servers[region, label]
 
 

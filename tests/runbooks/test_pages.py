@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import transcript
-from conftest import ROOT
+from conftest import MIGRATION, ROOT
 from stage import Given, Servers, Stage
 
 FOLDER = ROOT / "runbooks"
+
+EVENTS = """INSERT INTO integration_events (integration_id, event_type, severity, occurred_at)
+SELECT 'airbnb', 'booking_loss', 'low', now() - make_interval(days => day, mins => 1) FROM generate_series(1, 300) AS day;"""
+"""One a day: 211 are older than 90 days."""
+
+BY_HAND = MIGRATION.read_text(encoding="utf-8")
+
+ALMOST = (
+    BY_HAND
+    + """ALTER TABLE integration_events ALTER severity DROP NOT NULL;
+DROP INDEX idx_integration_events_type;
+INSERT INTO integration_events (integration_id, event_type, occurred_at) VALUES ('airbnb', 'booking_loss', now());"""
+)
 
 PAGES = {
     "first-deploy": Given(empty=("eu-1", "us-1")),
@@ -19,6 +33,12 @@ PAGES = {
     "canary-and-rollout": Given(empty=("eu-1", "us-1")),
     "a-host-failed": Given(empty=("eu-1", "us-1")),
     "drift-found": Given(deployed=("eu-1", "us-1")),
+    "revert": Given(deployed=("eu-1", "us-1"), sql={"eu-1": EVENTS}),
+    "adopt-a-hand-made-schema": Given(empty=("eu-1", "us-1"), sql={"eu-1": BY_HAND, "us-1": ALMOST}),
+    "retention": Given(deployed=("eu-1",), sql={"eu-1": EVENTS}),
+    "rotate-credentials": Given(deployed=("eu-1", "us-1")),
+    "restore-from-backup": Given(deployed=("eu-1",), sql={"eu-1": EVENTS}),
+    "upgrade-postgresql": Given(deployed=("eu-1",), sql={"eu-1": EVENTS}, labels={"eu-1": "pypi16"}),
 }
 """What there is when a page is opened."""
 
@@ -29,9 +49,10 @@ SECTIONS = ["When", "How", "How you know that it worked", "How to go back"]
 def servers() -> Iterator[Servers]:
     started: Servers = {}
     yield started
-    for server in started.values():
-        server.stop()
-        server.remove()
+    with ExitStack() as ends:
+        for server in started.values():
+            ends.callback(server.remove)
+            ends.callback(server.stop)
 
 
 def read(page: str) -> str:
@@ -45,7 +66,7 @@ def test_a_page_is_what_happens(page: str, servers: Servers, tmp_path: Path) -> 
     for block in transcript.blocks(text):
         if block.language == "console":
             for command, shown in block.commands:
-                transcript.run(command, shown, stage.folder, stage.environment)
+                transcript.run(stage.here(command), shown, stage.folder, stage.environment)
         else:
             stage.write(block)
 

@@ -59,9 +59,13 @@ def test_only_the_connectors_session_opens_connections(module: Path) -> None:
 
 
 PURE = [
+    "server",
+    "replay",
     "retention",
     "purged",
     "plan",
+    "rights",
+    "denied",
     "observation",
     "target",
     "ledger",
