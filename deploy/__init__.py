@@ -11,12 +11,12 @@ further down:
         connection, tunnel, rows, leases, terminal
     services, databases                            @pgservices and @pgdatabases: inventories of such hosts
     recorder, report, summary                      what a run found, as files and at the end of the console
-    plan, observation, target, findings, replay,   a host as it should be, as it is, and the difference (pure)
-        server, retention, purged
+    plan, rights, observation, target, findings,   a host as it should be, as it is, and the difference (pure)
+        replay, server, retention, purged
     ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
         migrations, sqlx_toml, templates
     settings, conninfo, bastion                    inventory data (pure)
-    script, patience, errors, failure              one message, its answer, how long that is waited for; how things fail
+    script, patience, errors, denied, failure      one message, its answer, how long that is waited for; how things fail
     embedded                                       a PostgreSQL of one's own for a first look
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.

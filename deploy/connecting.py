@@ -6,7 +6,7 @@ import re
 
 import psycopg
 
-from deploy import bastion, certificates
+from deploy import bastion, certificates, templates
 from deploy.conninfo import Endpoint
 
 FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
@@ -105,6 +105,18 @@ _ADVICE = re.compile(r" (Is the server running|Either provide the file|This may 
 """What libpq advises, where ours is better: its own is to switch verification off."""
 
 
+def _statement(error: Exception, reason: str) -> str | None:
+    """What to run for a role that may not log in, or not into this database."""
+    if not isinstance(error, psycopg.Error) or error.pgconn is None:
+        return None
+    role, database = templates.ident(error.pgconn.user.decode()), templates.ident(error.pgconn.db.decode())
+    if "permission denied for database" in reason:
+        return f"run GRANT CONNECT ON DATABASE {database} TO {role}"
+    if "is not permitted to log in" in reason:
+        return f"run ALTER ROLE {role} LOGIN"
+    return None
+
+
 def explain(error: Exception, endpoint: Endpoint) -> str:
     """One sentence for a failed attempt to connect: where, the reason in libpq's or the server's words, what next.
 
@@ -113,7 +125,8 @@ def explain(error: Exception, endpoint: Endpoint) -> str:
     reason = ", then ".join(_reasons(str(error)))
     if reason.endswith(_UNTRUSTED) and isinstance(error, psycopg.Error) and error.pgconn is not None:
         reason = ": ".join(filter(None, (reason, certificates.problem(error.pgconn))))
-    step = next((step for words, step in _NEXT_STEPS if re.search(words, reason)), _BY_HAND)
+    steps = (step for words, step in _NEXT_STEPS if re.search(words, reason))
+    step = _statement(error, reason) or next(steps, _BY_HAND)
     return f"can't connect to {endpoint.label}: {reason}; {step}"
 
 

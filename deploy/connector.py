@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 OLDEST_SERVER = 130000
 
 _ANSWER_TIMEOUT = 10.0
-"""Seconds to wait for what another server says of itself."""
+"""Seconds to wait for what a server says of itself or of its catalogs."""
 
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "_shell_executable": ("sh",),
@@ -218,16 +218,23 @@ class PostgresConnector(BaseConnector):
         return self._session.login_pid if self._session is not None else None
 
     def _run(self, parts: Any, timeout: float | None, *, keep: bool, ours: bool) -> tuple[Any, list[str]]:
+        from deploy import denied
         from deploy.connecting import explain
         from deploy.errors import SqlError
-        from deploy.script import Answer
+        from deploy.script import Answer, Part
 
         try:
             session = self._open()
         except Exception as error:
             return Answer(error=SqlError(explain(error, self.endpoint))), []
         try:
-            return session.run(parts, timeout, keep=keep, ours=ours)
+            answer, notices = session.run(parts, timeout, keep=keep, ours=ours)
+            if answer.error is not None and answer.error.sqlstate == denied.SQLSTATE:
+                owner, schema = (self.settings.owner, self.settings.schema) if ours else (None, None)
+                question = denied.question(answer.error, parts, owner=owner, schema=schema)
+                asked = self._open().run((Part(question),), _ANSWER_TIMEOUT, keep=keep)[0] if question is not None else Answer()
+                answer = Answer(error=denied.explained(answer.error, asked))
+            return answer, notices
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts

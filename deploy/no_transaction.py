@@ -94,7 +94,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: flo
             continue
         if old and not run.wanted.settings.repair_invalid_indexes:
             raise Failed(f"{file.file}: INVALID index {old[0].index} is in the way: {indexes.next_step(old[:1], None)}")
-        error = yield from _execute(run, file, action, old)
+        error = yield from _execute(run, file, up, action, old, marked=state.dirty == up.version)
         left = yield from _left(run, file, before, old, error)
         if error is None and not left:
             return (yield from _finish(run, up, action, succeeded=True))
@@ -121,8 +121,9 @@ def _begin(run: Run, file: Migration, deadline: float) -> Steps[State]:
         locked = answer.column("locked")
         if locked and not state.waiters and run.expects(state):
             return state
-        yield Script("ROLLBACK;\n", ledger.reset())
-        strangers += not answer.column("direct")  # once is a connection that was opened again
+        # one stranger is a connection that was opened again; the next is asked on the same, which another host must not get
+        strangers = 0 if answer.column("direct") else strangers + 1
+        yield Script("ROLLBACK;\n", ledger.reset(), keep=strangers == 1)
         if strangers > 1:
             raise Failed(pooled_problem(file))
         judge_begin(run, state, deadline, locked=locked)
@@ -134,19 +135,21 @@ def _judge(run: Run, up: Migration, action: Action, state: State) -> str | None:
         if state.checksum is None:
             return f"{up}: reverted meanwhile by someone else"
         if state.dirty is not None:
-            raise Failed(ledger.dirty_problem(state.dirty))
+            raise Failed(run.dirty_problem(state.dirty))
         return None
     if is_applied(up, state):
         return f"{up}: applied meanwhile by someone else"
     if state.dirty is not None and not (state.dirty == up.version and run.wanted.settings.repair_invalid_indexes):
-        raise Failed(ledger.dirty_problem(state.dirty))
+        raise Failed(run.dirty_problem(state.dirty))
     if state.checksum is not None and state.checksum != up.checksum.hex():
         raise Failed(f"migration {up.version} was recorded meanwhile with another checksum; run the command again")
     return None
 
 
-def _execute(run: Run, file: Migration, action: Action, old: Sequence[InvalidIndex]) -> Steps[SqlError | None]:
-    """Mark, commit, remove what an earlier attempt left, run the file; its error, if any."""
+def _execute(
+    run: Run, file: Migration, up: Migration, action: Action, old: Sequence[InvalidIndex], *, marked: bool
+) -> Steps[SqlError | None]:
+    """Mark, commit, remove what an earlier attempt left, run the file; its error, if any. A mark that was there stays."""
     yield from prepare(run)
     mark = templates.own(
         "no_transaction/mark.sql.j2",
@@ -161,7 +164,12 @@ def _execute(run: Run, file: Migration, action: Action, old: Sequence[InvalidInd
     yield from send(Script(mark, keep=True))
     run.ledger_exists, run.schemas = True, ()
     for one in old:
-        yield from send(Script(one.drop, statement_timeout=0, keep=True))
+        try:
+            yield from send(Script(one.drop, statement_timeout=0, keep=True))
+        except SqlFailed:
+            if not marked:
+                yield from _finish(run, up, action, succeeded=False)
+            raise
         host.log(f"dropped INVALID index {one.index}")
     run.started = time.perf_counter_ns()
     script = Script(File(file.sql, file.file), statement_timeout=0, keep=True)

@@ -5,6 +5,7 @@ It isn't named `purge`: a module of that name would replace the verb of that nam
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pyinfra import host, state
@@ -41,7 +42,9 @@ def purge(**arguments: Any) -> Commands:
     if (problem := purged.problem(looked)) is not None:
         yield from failure.fail([problem])
         return
-    cutoffs = Cutoffs(looked.rows[0]["events_before"], looked.rows[0]["health_before"])
+    if looked.column("role") != values.owner:
+        values = replace(values, owner=None)
+    cutoffs = Cutoffs(looked.column("events_before"), looked.column("health_before"))
     _cutoffs(values, cutoffs)
     spans = retention.spans(values, cutoffs)
     counted = _ask(values, retention.read(values, [span.expired() for span in spans]))

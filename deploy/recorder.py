@@ -24,7 +24,7 @@ from deploy import report, settings, summary, target
 from deploy.errors import Refused
 from deploy.findings import HostFindings, PurgeFindings
 from deploy.report import as_purge_json
-from deploy.report.fleet import Fleet, all_checks
+from deploy.report.fleet import Fleet, all_checks, condition
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -140,7 +140,7 @@ class Recorder(BaseStateCallback):
         """The run as a value. `ended` is what ended it early, if anything did."""
         refusal = str(ended) if isinstance(ended, Refused) else None
         hosts = tuple(self._host(host, refusal) for host in self.state.inventory if self.state.is_host_in_limit(host))
-        unverified = {host.host for host in hosts if host.error is None and not host.checks and not host.violations}
+        unverified = {host.host for host in hosts if condition(host) == "not verified"}
         reasons = {name: self._not_verified.get(name, "the run ended before this host was verified") for name in unverified}
         return Fleet(
             verb=self.verb or "",
@@ -158,7 +158,11 @@ class Recorder(BaseStateCallback):
         errors = self._errors.get(host.name)
         if found is None and errors is None and refusal is not None:
             errors = [refusal]
-        if errors is None and host in self.state.failed_hosts and not (found and (found.violations or found.error)):
+        if (
+            errors is None
+            and host in self.state.failed_hosts
+            and not (found and (found.violations or found.error or found.not_run))
+        ):
             errors = ["failed; what went wrong stands in the output of this run"]
         if found is not None and errors is None:
             return found
@@ -169,7 +173,7 @@ class Recorder(BaseStateCallback):
                 role: Literal["primary", "standby"] = "standby" if seen.in_recovery else "primary"
                 found = replace(found, database=seen.database, server_version=seen.server_version, role=role)
         error = "\n".join(errors) if errors is not None else None
-        return replace(found, checks=(), violations=(), queries=(), not_probed=None, error=error)
+        return replace(found, checks=(), violations=(), queries=(), not_probed=None, not_run={}, error=error)
 
     def _planned(self) -> tuple[str, ...]:
         """The checks that were to run, so that a fleet of which no host answered has its columns too."""

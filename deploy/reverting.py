@@ -75,7 +75,7 @@ def revert(run: Run, up: Migration, down: Migration, *, allow_data_loss: bool) -
             return done
         if state.dirty is not None:
             yield Script("ROLLBACK")
-            raise Failed(ledger.dirty_problem(state.dirty))
+            raise Failed(run.dirty_problem(state.dirty))
         yield from send(Script(templates.own("revert/remember.sql.j2")))
         lost = yield from _run(run, down)
         if lost and not allow_data_loss:

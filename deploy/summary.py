@@ -56,7 +56,7 @@ def lines(fleet: Fleet, width: int | None, through: Collection[str] | None = Non
     result = [Line(_headline(fleet, broken, through))]
     room = min(max((len(host.host) for host in broken), default=0), _NAME)
     for host in broken[:LISTED]:
-        if host.error is not None:
+        if condition(host) != "violations":
             what = f"{condition(host)}: {sentence(host)}"
         else:
             count = len(host.violations)

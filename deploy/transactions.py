@@ -77,6 +77,9 @@ class Run:
         row = audit.record(self.history, migration, action, audit.public(settings.variables, settings.secret_variables))
         return (audit.create(self.history) if self.creates_history else "") + row
 
+    def dirty_problem(self, version: int) -> str:
+        return ledger.dirty_problem(self.wanted.source.sqlx.ledger_table, version)
+
     def deadline(self) -> float:
         return time.monotonic() + self.wanted.settings.lock_wait / 1000
 
@@ -101,7 +104,7 @@ def apply(run: Run, migration: Migration) -> Commands:
     """Apply one file and record it. Raises Failed."""
 
     def attempt(state: State) -> Steps[str]:
-        judge_row(migration, state)
+        judge_row(run, migration, state)
         if state.checksum is not None:
             yield Script("ROLLBACK")
             return f"{migration}: applied meanwhile by someone else"
@@ -215,10 +218,10 @@ def judge_begin(run: Run, state: State, deadline: float, *, locked: bool) -> Non
         time.sleep(POLL)
 
 
-def judge_row(migration: Migration, state: State) -> None:
+def judge_row(run: Run, migration: Migration, state: State) -> None:
     """Raise Failed when the ledger, read under the lock, forbids to go on; the connector rolls back with the next message."""
     if state.dirty is not None:
-        raise SqlFailed(SqlError(ledger.dirty_problem(state.dirty)))
+        raise SqlFailed(SqlError(run.dirty_problem(state.dirty)))
     if state.checksum is not None and state.checksum != migration.checksum.hex():
         raise SqlFailed(
             SqlError(f"migration {migration.version} was recorded meanwhile with another checksum; run the command again")

@@ -143,20 +143,20 @@ def in_terminal(
     environment = {key: value for key, value in (environment or os.environ).items() if key not in ("COLUMNS", "LINES")}
     answers = list(keys or [])
     out = b""
-    words = ["setsid", "--ctty", "--wait", *command]
+    words = ["env", "--default-signal=INT", "setsid", "--ctty", *command]  # a shell's background jobs ignore Ctrl-C
     with subprocess.Popen(words, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave) as process:
         os.close(slave)
         asked = 0
-        while select.select([master], [], [], 0.2)[0] or process.poll() is None:
-            try:
+        try:
+            while select.select([master], [], [], 0.2)[0] or process.poll() is None:
                 if select.select([master], [], [], 0)[0]:
                     out += os.read(master, 65536)
-            except OSError:  # Linux's word for the end
-                break
-            if answers and out.count(PROMPT.encode()) > asked:
-                asked += 1
-                key = answers.pop(0)
-                os.write(master, b"\x03" if key.startswith("^C") else key.encode() + b"\n")
-        process.wait(60)
-    os.close(master)
+                if answers and out.count(PROMPT.encode()) > asked:
+                    asked += 1
+                    key = answers.pop(0)
+                    os.write(master, b"\x03" if key.startswith("^C") else key.encode() + b"\n")
+        except OSError:  # Linux's word for the end
+            pass
+        finally:
+            os.close(master)  # hangs up, also when the test has run out of time
     return process.returncode, _SPINNER.sub("", without_colours(out.decode()).replace("\r\n", "\n"))

@@ -31,6 +31,7 @@ class Row:
     host: HostFindings
     condition: Condition
     cells: tuple[tuple[str, str, tuple[Violation, ...]], ...]
+    error: str | None
     note: str | None
 
     @property
@@ -90,7 +91,8 @@ def _row(fleet: Fleet, host: HostFindings, id: str) -> Row:
     for check in fleet.checks:
         found = violations_of(host, check)
         cells.append((check, "bad" if found else "ok" if check in host.checks else "none", found))
-    return Row(id, host, condition(host), tuple(cells), host.error or fleet.not_verified.get(host.host))
+    error = host.error or "\n".join(host.not_run.values()) or None
+    return Row(id, host, condition(host), tuple(cells), error, fleet.not_verified.get(host.host))
 
 
 def _servers(fleet: Fleet) -> list[tuple[str, str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 HEALTH, EVENTS = "integration_health", "integration_events"
@@ -211,6 +211,27 @@ def _tables() -> Iterator[Mutation]:
 
 
 MUTATIONS = (*_columns(), *_constraints(), *_indexes(), *_tables())
+
+
+def schemas(version: int) -> dict[str, Mutation]:
+    """Each mutation of a server of that version, by the name of a schema for it."""
+    return {f"m{number:03}": mutation for number, mutation in enumerate(MUTATIONS) if mutation.since <= version}
+
+
+def script(migration: str, mutations: Mapping[str, Mutation]) -> str:
+    """For psql: the schemas, each with the migration and its mutation."""
+    lines = ["CREATE SCHEMA elsewhere;"]
+    for schema, mutation in mutations.items():
+        lines += [
+            f"CREATE SCHEMA {schema};",
+            f"SET search_path = {schema};",
+            migration,
+            f"\\set ON_ERROR_STOP {'off' if mutation.fails else 'on'}",
+            f"{mutation.sql.replace('$schema', schema)};",
+            "\\set ON_ERROR_STOP on",
+        ]
+    return "\n".join(lines)
+
 
 HARMLESS = f"""
 CREATE INDEX added ON {EVENTS} (integration_id, occurred_at DESC);

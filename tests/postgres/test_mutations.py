@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import MIGRATION, Pyinfra, Result
-from mutations import HARMLESS, MUTATIONS
+from mutations import HARMLESS, schemas, script
 from servers import Database
 from versions import every_version
 
@@ -19,19 +19,8 @@ def violations(ran: Result, host: str) -> list[str]:
 def test_each_of_many_mutations_is_found_once_on_a_line_that_holds_the_host_and_the_object(
     database: Database, pyinfra: Pyinfra
 ) -> None:
-    version = int(database.psql("SHOW server_version_num")) // 10000
-    mutations = {f"m{number:03}": mutation for number, mutation in enumerate(MUTATIONS) if mutation.since <= version}
-    script = ["CREATE SCHEMA elsewhere;"]
-    for schema, mutation in mutations.items():
-        script += [
-            f"CREATE SCHEMA {schema};",
-            f"SET search_path = {schema};",
-            MIGRATION.read_text(encoding="utf-8"),
-            f"\\set ON_ERROR_STOP {'off' if mutation.fails else 'on'}",
-            f"{mutation.sql.replace('$schema', schema)};",
-            "\\set ON_ERROR_STOP on",
-        ]
-    database.psql("\n".join(script))
+    mutations = schemas(int(database.psql("SHOW server_version_num")) // 10000)
+    database.psql(script(MIGRATION.read_text(encoding="utf-8"), mutations))
 
     ran = pyinfra({f"@postgres/{schema}": {**database.data, "schema": schema} for schema in mutations}, "-y", "deploy.verify")
 

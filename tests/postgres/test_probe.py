@@ -197,6 +197,7 @@ def test_a_killed_client_leaves_nothing_and_nobody_waits_for_a_probe(deployed: D
     assert trace(deployed) == before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("server", ["embedded"], indirect=True)
 def test_a_large_probe_stays_inside_the_budget_and_in_bounded_memory(deployed: Database, tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.py"

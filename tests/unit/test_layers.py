@@ -64,6 +64,8 @@ PURE = [
     "retention",
     "purged",
     "plan",
+    "rights",
+    "denied",
     "observation",
     "target",
     "ledger",
