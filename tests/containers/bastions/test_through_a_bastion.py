@@ -89,6 +89,9 @@ def test_several_servers_are_tried_in_their_order(site: Site, pyinfra: Pyinfra) 
     done = pyinfra({"@postgres/app": data}, "exec", "--", "SELECT 1 AS one", environment=site.environment)
 
     assert (done.code, '[{"one": 1}]' in done.out) == (0, True), done.out
+    assert (
+        f"reached {DB}:5432 through bastion of {DB}:1 through bastion,nowhere.internal:5432 through bastion,{DB}:5432" in done.out
+    )
     assert [call.split()[-3] for call in site.calls()] == [f"{DB}:1", "nowhere.internal:5432", f"{DB}:5432"]
 
 
