@@ -7,7 +7,7 @@ from typing import Literal
 
 from pyinfra import host
 
-from deploy import checks, ledger, templates
+from deploy import checks, ledger, rights, templates
 from deploy.checks import Violation
 from deploy.failure import Commands, Failed
 from deploy.ledger import State
@@ -54,11 +54,15 @@ def plan(target: Target, seen: Observation, planned: Plan, *, replace_checksum: 
     if not holds:
         return Adoption(problem=_differences(seen, migration))
     if row is None:
+        if problem := rights.missing(target, seen, ("SELECT", "INSERT"), creates=False):
+            return Adoption(problem=(problem,))
         return Adoption(action="record")
     if row.checksum == migration.checksum.hex():
         return Adoption(notes=(f"{migration}: recorded already; contract holds",))
     if not replace_checksum:
         return Adoption(notes=(f"the ledger keeps its checksum {row.checksum}; replace_checksum=true would replace it",))
+    if problem := rights.missing(target, seen, ("SELECT", "UPDATE"), creates=False):
+        return Adoption(problem=(problem,))
     return Adoption(
         action="replace",
         old=row.checksum,
@@ -73,8 +77,9 @@ def _differences(seen: Observation, migration: Migration) -> tuple[str, ...]:
     missing = {found.object for found in seen.violations if found.check == "tables" and found.actual == "missing"}
     if missing == _TABLES:
         return (f"{migration}: nothing of it is there, so nothing was recorded; apply it: run deploy.apply",)
-    if seen.check_error is not None:
-        return (f"{migration}: not recorded, because it could not be verified", *seen.check_error.lines())
+    if seen.check_error is not None or seen.not_run:
+        why = seen.check_error.lines() if seen.check_error is not None else seen.not_run.values()
+        return (f"{migration}: not recorded, because it could not be verified", *why)
     return (
         f"{migration}: not recorded, because the database differs from the contract; repair it, then run deploy.adopt again",
         *(f"violation: {violation}" for violation in seen.violations),
@@ -124,8 +129,7 @@ def _prove(run: Run, migration: Migration) -> Steps[None]:
     """The checks once more, under the lock and in the transaction that writes. Raises Failed."""
     wanted = run.wanted
     assert wanted.checks is not None
-    names = {"schema": wanted.settings.schema, "owner": wanted.settings.owner}
-    answer = yield from send(Script(*checks.parts(wanted.checks, **names, ledger=run.place.name, queries=wanted.queries)))
+    answer = yield from send(Script(*checks.parts(wanted.checks, **wanted.check_variables)))
     found = [Violation(**row) for row in answer.rows if "check" in row]
     if found:
         yield Script("ROLLBACK")

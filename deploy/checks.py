@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy import templates
 from deploy.errors import Refused
-from deploy.queries import Query
 from deploy.script import Part
 
 
@@ -39,13 +39,19 @@ def files(folder: Path) -> list[Path]:
     return found
 
 
-def parts(folder: Path, *, schema: str | None, owner: str | None, ledger: str, queries: Sequence[Query]) -> Sequence[Part]:
-    """Each check of `folder` as a statement with the columns check, object, expected, actual."""
+def name(path: Path) -> str:
+    """What the check of a file is called."""
+    return path.name.removesuffix(".j2").removesuffix(".sql")
+
+
+def parts(folder: Path, only: Collection[str] | None = None, /, **variables: Any) -> Sequence[Part]:
+    """Each check of `folder` (of the names `only`) as a statement with the columns check, object, expected, actual."""
     result = []
     for path in files(folder):
-        name = path.name.removesuffix(".j2").removesuffix(".sql")
-        sql = templates.render(folder, path.name, schema=schema, owner=owner, ledger=ledger, queries=queries)
+        if only is not None and name(path) not in only:
+            continue
+        sql = templates.render(folder, path.name, **variables)
         sql = sql.strip().removesuffix(";")
-        head = templates.own("session/check.sql.j2", name=name)
+        head = templates.own("session/check.sql.j2", name=name(path))
         result += [Part(part, path.name.removesuffix(".j2")) for part in (head, sql, "\n) AS violation;\n")]
     return result

@@ -7,7 +7,7 @@ imported when the first `@postgres` host appears.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 OLDEST_SERVER = 130000
 
 _ANSWER_TIMEOUT = 10.0
-"""Seconds to wait for what another server says of itself."""
+"""Seconds to wait for what a server says of itself or of its catalogs."""
 
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "_shell_executable": ("sh",),
@@ -55,6 +55,8 @@ class PostgresData(ConnectorData, total=False):
     postgres_password: Any
     postgres_sslmode: Any
     postgres_sslrootcert: Any
+    postgres_ssh: Any
+    postgres_ssh_key: Any
 
 
 class PostgresConnector(BaseConnector):
@@ -88,10 +90,10 @@ class PostgresConnector(BaseConnector):
             data,
             {"lock_timeout": self.settings.lock_timeout, "statement_timeout": self.settings.statement_timeout},
         )
-        if "password" in self.endpoint.parameters:
+        for key in self.endpoint.exposed:
+            what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
             logger.warning(
-                f"{host.name}: a password is in the inventory, where `debug-inventory` shows it; "
-                "put it into .pgpass, PGPASSWORD or the service file"
+                f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
             )
         self._session: Session | None = None
 
@@ -125,6 +127,7 @@ class PostgresConnector(BaseConnector):
         **arguments: Any,
     ) -> tuple[bool, CommandOutput]:
         """Run SQL. An error or a refusal becomes a failed command, or for a `Script` an answer that says so."""
+        from deploy import patience
         from deploy.errors import SqlError
         from deploy.script import Answer, Part, Script
 
@@ -135,7 +138,9 @@ class PostgresConnector(BaseConnector):
             parts = script.parts
         else:
             parts = (Part(command.get_raw_value() if isinstance(command, StringCommand) else command),)
-        timeout = arguments.get("_timeout") or (script.timeout if script is not None else None)
+        timeout = self._timeout(arguments)
+        if timeout is None and script is not None:
+            timeout = patience.seconds(script, self.settings.statement_timeout)
         notices: list[str] = []
         if refused := [key for key, value in arguments.items() if not _makes_sense(key, value)]:
             reason = f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"
@@ -147,6 +152,11 @@ class PostgresConnector(BaseConnector):
             error = replace(answer.error, text=None) if masked else answer.error
             return self._finish(False, [*notices, *error.lines()], print_output)
         return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+
+    def _timeout(self, arguments: Mapping[str, Any]) -> float | None:
+        """pyinfra's `_timeout` in seconds, also for what an operation sends by itself, where pyinfra passes no arguments."""
+        of_operation: Mapping[str, Any] = self.host.current_op_global_arguments or {}
+        return arguments.get("_timeout") or of_operation.get("_timeout") or None
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
         return self._no_files()
@@ -208,17 +218,25 @@ class PostgresConnector(BaseConnector):
         return self._session.login_pid if self._session is not None else None
 
     def _run(self, parts: Any, timeout: float | None, *, keep: bool, ours: bool) -> tuple[Any, list[str]]:
+        from deploy import denied
         from deploy.connecting import explain
         from deploy.errors import SqlError
-        from deploy.script import Answer
+        from deploy.script import Answer, Part
 
         try:
             session = self._open()
         except Exception as error:
             return Answer(error=SqlError(explain(error, self.endpoint))), []
-        bound = self.settings.statement_timeout / 1000 if ours else 0
         try:
-            return session.run(parts, timeout, keep=keep, statement_timeout=bound)
+            answer, notices = session.run(parts, timeout, keep=keep, ours=ours)
+            if answer.error is not None and answer.error.sqlstate == denied.SQLSTATE:
+                owner, schema = (self.settings.owner, self.settings.schema) if ours else (None, None)
+                question = denied.question(answer.error, parts, owner=owner, schema=schema)
+                asked = self._open().run((Part(question),), _ANSWER_TIMEOUT, keep=keep)[0] if question is not None else Answer()
+                answer = Answer(error=denied.explained(answer.error, asked))
+            return answer, notices
+        except TimeoutError:
+            raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
             return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}")), []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -27,15 +28,15 @@ class PostgresFact(FactBase[T]):
 class Database(PostgresFact[Answer]):
     """The answer of `target.read` for this host.
 
-    `arguments` are those of `target.resolve`, which win over the host's data.
+    `arguments` are those of `target.resolve`, which win over the host's data; `only` names the checks that run.
     """
 
     @staticmethod
     def default() -> Answer:
         return Answer(error=SqlError("no answer"))
 
-    def command(self, arguments: dict[str, Any], with_checks: bool = True) -> Script:
-        return target.read(target.resolve(host.name, host.data.dict(), **arguments), with_checks=with_checks)
+    def command(self, arguments: dict[str, Any], only: Collection[str] | None = None) -> Script:
+        return target.read(target.resolve(host.name, host.data.dict(), **arguments), only)
 
     def process(self, output: list[str]) -> Answer:
         return Answer.from_json(output[-1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from deploy.checks import Violation
@@ -43,7 +44,8 @@ class HostFindings:
 
     `error` says why nothing is known (the host could not be reached or read): then `server_version` and `role` may be None
     and `checks` is empty; or how a probe broke off, and then `checks` is not empty. `not_probed` says why the probe did not
-    run although it was asked for; None when it ran, and when nobody asked (then `queries` is empty).
+    run although it was asked for; None when it ran, and when nobody asked (then `queries` is empty). `not_run` has the
+    checks that the role may not run, with the sentence that names the right it lacks; they are not in `checks`.
     """
 
     host: str
@@ -54,6 +56,7 @@ class HostFindings:
     violations: tuple[Violation, ...] = ()
     queries: tuple[QueryTiming, ...] = ()
     not_probed: str | None = None
+    not_run: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
 
 

@@ -12,8 +12,6 @@ from deploy.migrations import Migration, Source
 from deploy.script import Answer
 from deploy.server import Server
 
-TABLE = "_sqlx_migrations"
-
 LOCK_FACTOR = 0x3D32AD9E
 
 
@@ -63,7 +61,7 @@ def compare(
     dirty = next((row.version for row in rows if not row.success and row.version not in repairable), None)
     problem, blamed = None, None
     if dirty is not None:
-        problem = dirty_problem(dirty)
+        problem = dirty_problem(source.sqlx.ledger_table, dirty)
     elif foreign and not ignore_missing:
         problem = (
             f"migration {foreign[0]} was previously applied but is missing in the resolved migrations of {source.path}; "
@@ -163,5 +161,5 @@ def create(ledger: str, *, schemas: Sequence[str] = (), create_table: bool = Tru
     return templates.own("ledger/create.sql.j2", ledger=ledger, schemas=schemas, create_table=create_table)
 
 
-def dirty_problem(version: int) -> str:
-    return f"migration {version} is partially applied; fix and remove row from `{TABLE}` table; then run deploy.apply again"
+def dirty_problem(table: str, version: int) -> str:
+    return f"migration {version} is partially applied; fix and remove row from `{table}` table; then run deploy.apply again"

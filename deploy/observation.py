@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.checks import Violation
@@ -32,16 +32,27 @@ class Observation:
     schema_creatable: bool
     owner: str | None
     owner_assumable: bool
+    owner_member: bool
+    """Of the owner, if only without the right to act as it (PostgreSQL 16: WITH SET FALSE)."""
+    database_creatable: bool | None
+    """Whether the acting role may create schemas."""
     ledger_schema: str | None
     ledger_name: str | None
     ledger_owner: str | None
     ledger_misfit: str | None
     ledger_readable: bool
-    ledger_writable: bool
+    ledger_hidden: bool
+    """Whether row security may hide rows of it; then none is read."""
+    ledger_privileges: tuple[str, ...]
+    ledger_home: str | None
+    """The schema that the ledger is in or would be made in."""
+    ledger_home_usable: bool
+    ledger_home_creatable: bool
     ledgers: tuple[str, ...]
     missing_schemas: tuple[str, ...]
     invalid_indexes: tuple[InvalidIndex, ...]
     history_exists: bool
+    history_writable: bool
     history: Mapping[int, Mapping[str, Any]]
     """The newest row of `_deploy_history` of each version."""
     holder: Mapping[str, Any] | None
@@ -51,24 +62,29 @@ class Observation:
     rows: tuple[Row, ...]
     violations: tuple[Violation, ...]
     check_error: SqlError | None = None
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    """Checks that the role may not run, and why."""
 
     @property
     def in_recovery(self) -> bool:
         return self.server.in_recovery
 
     def findings(self, host: str, checks: tuple[str, ...]) -> HostFindings:
-        """What `checks` found on `host`."""
+        """What those of `checks` that could run found on `host`."""
         return HostFindings(
             host=host,
             database=self.database,
             server_version=self.server_version,
             role="standby" if self.in_recovery else "primary",
-            checks=checks,
+            checks=tuple(check for check in checks if check not in self.not_run),
             violations=self.violations,
+            not_run=self.not_run,
         )
 
 
-def observe(answer: Answer, check_error: SqlError | None = None, login_pid: int | None = None) -> Observation:
+def observe(
+    answer: Answer, check_error: SqlError | None = None, login_pid: int | None = None, not_run: Mapping[str, str] | None = None
+) -> Observation:
     """The observation in an answer without error; `login_pid` is the process id that the login was answered with."""
     status = dict(next(row for row in answer.rows if "server_version" in row))
     found = tuple(Violation(**row) for row in answer.rows if "check" in row)
@@ -78,9 +94,10 @@ def observe(answer: Answer, check_error: SqlError | None = None, login_pid: int 
         "server": Server.of(answer),
         "rows": tuple(Row(**row) for row in status["rows"] or ()),
         "ledgers": tuple(status["ledgers"]),
+        "ledger_privileges": tuple(status["ledger_privileges"]),
         "missing_schemas": tuple(status["missing_schemas"]),
         "invalid_indexes": tuple(InvalidIndex(**one) for one in status["invalid_indexes"]),
         "history": {row["version"]: row for row in status["history"] or ()},
         "pooled": login_pid is not None and login_pid != pid,
     }
-    return Observation(**values, violations=found, check_error=check_error)
+    return Observation(**values, violations=found, check_error=check_error, not_run=not_run or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from pyinfra.api import FunctionCommand, operation
 
 from deploy import (
     adopting,
+    denied,
     failover,
     failure,
     leases,
@@ -21,12 +22,14 @@ from deploy import (
     probe,
     replay,
     reverting,
+    rights,
     summary,
     target,
     transactions,
     verb,
 )
 from deploy.connector import PostgresConnector
+from deploy.errors import SqlError
 from deploy.facts import Database
 from deploy.failure import Commands, Failed
 from deploy.findings import Probed
@@ -82,8 +85,8 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
         return
     reversal = reverting.plan(wanted.source, seen.rows, to, allow_data_loss=allow_data_loss)
     files = [down for _, down in reversal.steps]
-    problem = plan.unreadable(wanted, seen) or planned.compared.problem or reversal.problem
-    problem = problem or (plan.unwritable(wanted, seen, files) if files else None)
+    problem = rights.unreadable(wanted, seen) or planned.compared.problem or reversal.problem
+    problem = problem or (plan.unwritable(wanted, seen, files, reverting=True) if files else None)
     if problem is not None:
         yield from failure.fail([problem])
         return
@@ -103,7 +106,7 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    planned = plan.make(wanted, seen)
+    planned = plan.make(wanted, seen, runs=False)
     adoption = adopting.plan(wanted, seen, planned, replace_checksum=replace_checksum)
     for note in (*(() if planned.pending else planned.notes), *adoption.notes):
         host.log(note)
@@ -151,6 +154,7 @@ def _write(state: Any, host: Any, path: Path, content: bytes) -> bool:
 def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
 
+    A check that the role may not run proves nothing: its host fails too, and the line says what to grant.
     `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
     shows the source's versions, which is waited for; without a migration before it also as soon as the contract holds there.
     """
@@ -177,6 +181,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     else:
         verb.verified(found)
     broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
+    broken += [f"not run: {reason}" for reason in found.not_run.values()]
     if found.violations or broken:
         yield from failure.fail([*summary.violations(found.violations, *verb.room()), *broken], verified=True)
     elif wanted.checks is None:
@@ -214,8 +219,7 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        endpoint = cast(PostgresConnector, host.connector).endpoint
-        with leases.turn(endpoint.host, endpoint.port):  # side by side, probes would measure each other
+        with leases.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
@@ -238,24 +242,41 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
-    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
-    while True:
-        answer = host.get_fact(Database, arguments=arguments)
-        if answer.error is None or answer.error.sqlstate not in transactions.BUSY or time.monotonic() > deadline:
-            break
-        time.sleep(transactions.POLL)
-    check_error = None
+
+    def ask(only: Collection[str] | None = None) -> Answer:
+        return transactions.ask(lambda: host.get_fact(Database, arguments=arguments, only=only), wanted.settings)
+
+    answer, check_error = ask(), None
+    not_run: dict[str, str] = {}
     if answer.error is not None and answer.error.sqlstate not in (None, *transactions.BUSY):
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
         check_error = answer.error
-        answer = host.get_fact(Database, with_checks=False, arguments=arguments)
+        answer = ask(())
+        if answer.error is None and check_error.sqlstate == denied.SQLSTATE:
+            answer, check_error, not_run = _one_by_one(wanted, answer, ask)
     if answer.error is not None:
         busy = answer.error.sqlstate in transactions.BUSY
-        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted)) if busy else answer.error).lines())
-    seen = observe(answer, check_error, getattr(host.connector, "login_pid", None))
+        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted.settings)) if busy else answer.error).lines())
+    seen = observe(answer, check_error, getattr(host.connector, "login_pid", None), not_run)
     failover.notice(seen.server)
     host.connector_data["observation"] = (wanted, seen)
     return seen
+
+
+def _one_by_one(
+    wanted: Target, answer: Answer, ask: Callable[[Collection[str]], Answer]
+) -> tuple[Answer, SqlError | None, dict[str, str]]:
+    """Each check in a message of its own: `answer` with what they found, the error of one, and those that the role may not run."""
+    rows, not_run = answer.rows, {}
+    for name in wanted.check_names:
+        asked = ask((name,))
+        if asked.error is None:
+            rows += tuple(row for row in asked.rows if "check" in row)
+        elif asked.error.sqlstate != denied.SQLSTATE:
+            return answer, asked.error, {}
+        else:
+            not_run[name] = asked.error.summary
+    return Answer(rows), None, not_run
 
 
 def _show(files: Sequence[tuple[str, Migration]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy import audit, indexes, ledger, templates
+from deploy import audit, indexes, ledger, rights
 from deploy.ledger import Comparison
 from deploy.migrations import Migration
 from deploy.observation import Observation
@@ -30,8 +30,11 @@ class Plan:
     compared: Comparison
 
 
-def make(target: Target, seen: Observation) -> Plan:
-    """Compare. A standby has a plan too: nothing pending, nothing wrong, a note that it is one."""
+def make(target: Target, seen: Observation, *, runs: bool = True) -> Plan:
+    """Compare. A standby has a plan too: nothing pending, nothing wrong, a note that it is one.
+
+    Without `runs` nobody is going to run what is pending, and its needs are no problem.
+    """
     compared = ledger.compare(
         target.source,
         seen.rows,
@@ -41,10 +44,10 @@ def make(target: Target, seen: Observation) -> Plan:
     )
     exists = seen.ledger_name is not None
     name = ledger_name(target, seen)
-    problem = None if seen.in_recovery else unreadable(target, seen) or compared.problem
+    problem = None if seen.in_recovery else rights.unreadable(target, seen) or compared.problem
     if problem is not None and problem == compared.problem:
         problem += _explained(target, seen, compared)
-    if problem is None and compared.pending and not seen.in_recovery:
+    if problem is None and runs and compared.pending and not seen.in_recovery:
         problem = unwritable(target, seen, compared.pending)
     return Plan(
         pending=() if problem or seen.in_recovery else compared.pending,
@@ -59,14 +62,14 @@ def make(target: Target, seen: Observation) -> Plan:
     )
 
 
-_BESIDE_THE_TABLES = {"owners", "search_path", "eligibility"}
+_BESIDE_THE_TABLES = {"owners", "search_path"}
 """Checks of what stands around the tables, on which it does not depend whether a file made them."""
 
 
 def contract_holds(target: Target, seen: Observation) -> bool:
     """Whether the host is proved to be as our own source makes it."""
     tables = [v for v in seen.violations if v.check not in _BESIDE_THE_TABLES]
-    return target.holds_contract and not tables and seen.check_error is None
+    return target.holds_contract and not tables and seen.check_error is None and not seen.not_run
 
 
 def ledger_name(target: Target, seen: Observation) -> str:
@@ -113,52 +116,13 @@ def _explained(target: Target, seen: Observation, compared: Comparison) -> str:
     return "; " + audit.explain(modified, recorded, seen.history.get(modified.version), variables)
 
 
-def unreadable(target: Target, seen: Observation) -> str | None:
-    """Why the ledger can't be looked at, or None."""
-    if seen.missing_schemas and (seen.schema is None or seen.schema in seen.missing_schemas):
-        return None  # sqlx.toml has it created
-    if seen.schema is None or not seen.schema_exists:
-        wanted = target.settings.schema
-        if wanted is None:
-            return f"no schema of the search_path of role {_q(seen.role)} exists in database {_q(seen.database)}; set `schema`"
-        return (
-            f"schema {_q(wanted)} does not exist in database {_q(seen.database)}; "
-            f"run CREATE SCHEMA {templates.ident(wanted)} there, or set `schema` to one that exists"
-        )
-    owner = target.settings.owner
-    if owner is not None and seen.owner is None:
-        return f"role {_q(owner)}, the data key `owner`, does not exist; run CREATE ROLE {templates.ident(owner)}, or set `owner`"
-    if not seen.schema_usable:
-        return _grant(seen, "use", "USAGE")
-    if seen.ledger_misfit is not None:
-        return (
-            f"{seen.ledger_schema}.{seen.ledger_name} is not SQLx's ledger: {seen.ledger_misfit}; "
-            "rename it, or set `schema` to the one that holds the ledger"
-        )
-    if seen.ledger_name is not None and not seen.ledger_readable:
-        return _unassumable(target, seen) or _foreign_ledger(seen, "read")
-    return None
-
-
-def _unassumable(target: Target, seen: Observation) -> str | None:
-    owner = target.settings.owner
-    if owner is None or seen.owner_assumable:
-        return None
-    return (
-        f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
-        f"run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}, or set `owner`"
-    )
-
-
-def unwritable(target: Target, seen: Observation, pending: Sequence[Migration]) -> str | None:
-    """Why these files can't run, or None."""
-    if problem := _unassumable(target, seen):
+def unwritable(target: Target, seen: Observation, files: Sequence[Migration], *, reverting: bool = False) -> str | None:
+    """Why these files can't run, or None. What a file of another source may not do, it is told by the server."""
+    privileges = rights.to_revert(files) if reverting else rights.to_apply(files)
+    creates = target.settings.packaged and not reverting
+    if problem := rights.missing(target, seen, privileges, creates=creates):
         return problem
-    if seen.ledger_name is not None and not seen.ledger_writable:
-        return _foreign_ledger(seen, "write")
-    if seen.schema_exists and not seen.schema_creatable:
-        return _grant(seen, "create in", "CREATE")
-    for migration in pending:
+    for migration in files:
         if migration.transactional:
             continue
         if seen.pooled:
@@ -178,7 +142,7 @@ def obstructed(target: Target, seen: Observation, pending: Sequence[Migration]) 
     """
     if not target.holds_contract or len(pending) < len(target.source.migrations):
         return None
-    wrong = [v for v in seen.violations if v.check == "columns" or (v.check == "tables" and v.actual != "missing")]
+    wrong = [v for v in seen.violations if v.check in ("columns", "constraints") or (v.check == "tables" and v.actual != "missing")]
     if not wrong:
         return None
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -192,22 +156,6 @@ def pooled_problem(migration: Migration) -> str:
     return (
         f"{migration.file}: a `-- no-transaction` file needs a session of its own, and this connection goes through a pooler; "
         "nothing was run, point the host at the server itself"
-    )
-
-
-def _grant(seen: Observation, verb: str, privilege: str) -> str:
-    acting, schema = seen.owner or seen.role, seen.schema or ""
-    return (
-        f"role {_q(acting)} may not {verb} schema {_q(schema)} of database {_q(seen.database)}; "
-        f"run GRANT {privilege} ON SCHEMA {templates.ident(schema)} TO {templates.ident(acting)}"
-    )
-
-
-def _foreign_ledger(seen: Observation, verb: str) -> str:
-    owner = seen.ledger_owner or ""
-    return (
-        f"ledger {seen.ledger_schema}.{seen.ledger_name} belongs to role {_q(owner)}, and {_q(seen.owner or seen.role)} may not "
-        f"{verb} it; set `owner` to {_q(owner)} and run GRANT {templates.ident(owner)} TO {templates.ident(seen.role)}"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import templates
+from deploy import target, templates
 from deploy.retention import HEALTH, TIME
 from deploy.script import Answer
 
@@ -51,11 +51,14 @@ class Current:
 
 def problem(answer: Answer) -> str | None:
     """The first reason not to begin, in an answer to `retention.look` from a primary; one sentence."""
-    server = answer.rows[0]
+    server = next(row for row in answer.rows if "events_before" in row)
+    acting, database = server["role"], server["database"]
+    if server["schema_usable"] is False:
+        step = f"run GRANT USAGE ON SCHEMA {templates.ident(server['schema'])} TO {templates.ident(acting)}"
+        return f"role {_q(acting)} may not use schema {_q(server['schema'])} of database {_q(database)}; {step}"
     for row in (row for row in answer.rows if "kind" in row):
         table, column = row["table"], TIME[row["table"]]
-        place = f"{table} in schema {_q(server['schema'] or '')} of database {_q(server['database'])}"
-        role = templates.ident(server["role"])
+        place = f"{table} in schema {_q(server['schema'] or '')} of database {_q(database)}"
         if row["kind"] is None:
             return f"there is no table {place}; run deploy.apply, or set `schema`"
         if row["kind"] != "table":
@@ -65,17 +68,20 @@ def problem(answer: Answer) -> str | None:
             return (
                 f"{table}.{column} in schema {_q(server['schema'])} {found}, expected timestamp with time zone; run deploy.verify"
             )
-        if not row["readable"]:
-            return f"role {_q(server['role'])} lacks the right to read {place}; run GRANT SELECT ON {table} TO {role}"
-        if table == HEALTH and server["health_before"] is None:
+        deletes = table != HEALTH or server["health_before"] is not None
+        lacking = [right for right in row["lacking"] if deletes or right == "SELECT"]
+        name = target.qualified(server["schema"], table)
+        if lacking:
+            what = "read" if lacking[0] == "SELECT" else "delete in"
+            step = f"run GRANT {', '.join(lacking)} ON TABLE {name} TO {templates.ident(acting)}"
+            return f"role {_q(acting)} lacks the right to {what} {place}; {step}"
+        if not deletes:
             continue
         if row["rows_hidden"]:
-            return f"row security hides rows of {place} from role {_q(server['role'])}; run deploy.verify"
+            step = f"run ALTER TABLE {name} DISABLE ROW LEVEL SECURITY"
+            return f"row security may hide rows of {place} from role {_q(acting)}; {step}"
         if not row["indexed"]:
             return f"{place} has no usable index on {column}, so every batch would read all of it; run deploy.verify"
-        if not row["deletable"]:
-            step = f"run GRANT SELECT, UPDATE, DELETE ON {table} TO {role}"
-            return f"role {_q(server['role'])} lacks the right to delete in {place}; {step}"
     return None
 
 

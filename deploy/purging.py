@@ -5,7 +5,7 @@ It isn't named `purge`: a module of that name would replace the verb of that nam
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import Any
 
 from pyinfra import host, state
@@ -42,7 +42,9 @@ def purge(**arguments: Any) -> Commands:
     if (problem := purged.problem(looked)) is not None:
         yield from failure.fail([problem])
         return
-    cutoffs = Cutoffs(looked.rows[0]["events_before"], looked.rows[0]["health_before"])
+    if looked.column("role") != values.owner:
+        values = replace(values, owner=None)
+    cutoffs = Cutoffs(looked.column("events_before"), looked.column("health_before"))
     _cutoffs(values, cutoffs)
     spans = retention.spans(values, cutoffs)
     counted = _ask(values, retention.read(values, [span.expired() for span in spans]))
@@ -64,15 +66,8 @@ def purge(**arguments: Any) -> Commands:
 
 
 def _ask(values: Settings, script: Script) -> Answer:
-    """The answer to a script that reads; while a table is locked as a whole, asked again for `lock_wait`."""
-    deadline = time.monotonic() + values.lock_wait / 1000
-    while True:
-        answer = host.get_fact(Asked, script=script)
-        if answer.error is None or answer.error.sqlstate not in transactions.BUSY:
-            return answer
-        if time.monotonic() > deadline:
-            return Answer(error=batches.explained(answer.error, values))
-        time.sleep(transactions.POLL)
+    answer = transactions.ask(lambda: host.get_fact(Asked, script=script), values)
+    return answer if answer.error is None else Answer(error=batches.explained(answer.error, values))
 
 
 def _cutoffs(values: Settings, taken: Cutoffs | None = None) -> Cutoffs | None:

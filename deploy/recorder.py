@@ -24,14 +24,18 @@ from deploy import report, settings, summary, target
 from deploy.errors import Refused
 from deploy.findings import HostFindings, PurgeFindings
 from deploy.report import as_purge_json
-from deploy.report.fleet import Fleet, all_checks
+from deploy.report.fleet import Fleet, all_checks, condition
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-VERBS = {"deploy.apply": "apply", "deploy.verify": "verify", "deploy.purge": "purge"}
-"""The verbs whose hosts are summed up, as the command line names them; each takes `report=DIR`."""
+VERBS = {f"deploy.{verb}": verb for verb in ("apply", "verify", "purge", "revert", "adopt")}
+"""The verbs whose hosts are summed up, as the command line names them."""
+
+_VERIFY = ("apply", "verify")
+_REPORT = (*_VERIFY, "purge")
+"""Those that take `report=DIR`."""
 
 
 class Recorder(BaseStateCallback):
@@ -59,7 +63,7 @@ class Recorder(BaseStateCallback):
         """A verb of VERBS runs with these arguments. Raises Refused when its report can't be written."""
         self.verb = verb
         self._arguments = {key: value for key, value in arguments.items() if key != "report"}
-        if arguments.get("report") is not None and self.folder is None:
+        if verb in _REPORT and arguments.get("report") is not None and self.folder is None:
             self.folder = _prepare(arguments["report"], (report.PURGE,) if verb == "purge" else report.NAMES)
 
     def host_connect_error(self, state: State, host: Host, error: Exception) -> None:  # type: ignore[override]
@@ -94,20 +98,23 @@ class Recorder(BaseStateCallback):
             raise Refused(f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
     def _finish(self, ended: BaseException | None) -> None:
-        if self.verb == "purge":
-            self._write({report.PURGE: self._purge_report(ended)})
-            return
         fleet = self.fleet(ended)
-        refused = isinstance(ended, Refused) and not self._found
-        for number, line in enumerate(() if refused else summary.lines(fleet, width(4))):
+        through = self._through()
+        refused = isinstance(ended, Refused) and not (self._found or through)
+        lines = () if refused else summary.lines(fleet, width(4), None if self.verb in _VERIFY else through)
+        for number, line in enumerate(lines):
             text = f"--> {line.text}" if number == 0 else line.text
             (logger.error if line.broken else logger.info)(text)
-        self._write(report.files(fleet) if self.folder is not None else {})
+        if self.folder is not None:
+            self._write({report.PURGE: self._purge_report(ended)} if self.verb == "purge" else report.files(fleet))
+
+    def _through(self) -> set[str]:
+        """The hosts on which every operation of the run was executed, without a failure."""
+        hosts = {host.name: host for host in self.state.inventory}
+        return {name for name, host in hosts.items() if 0 < len(self.state.ops[host]) == self.state.results[host].ops}
 
     def _write(self, files: Mapping[str, bytes]) -> None:
-        """Write the report if one is wanted."""
-        if self.folder is None:
-            return
+        assert self.folder is not None
         try:
             for name, content in files.items():
                 (self.folder / name).write_bytes(content)
@@ -133,7 +140,7 @@ class Recorder(BaseStateCallback):
         """The run as a value. `ended` is what ended it early, if anything did."""
         refusal = str(ended) if isinstance(ended, Refused) else None
         hosts = tuple(self._host(host, refusal) for host in self.state.inventory if self.state.is_host_in_limit(host))
-        unverified = {host.host for host in hosts if host.error is None and not host.checks and not host.violations}
+        unverified = {host.host for host in hosts if condition(host) == "not verified"}
         reasons = {name: self._not_verified.get(name, "the run ended before this host was verified") for name in unverified}
         return Fleet(
             verb=self.verb or "",
@@ -142,7 +149,7 @@ class Recorder(BaseStateCallback):
             tool_version=version("integration-health-deploy"),
             dry=self.dry,
             hosts=hosts,
-            checks=all_checks(hosts, self._planned()),
+            checks=all_checks(hosts, self._planned()) if self.verb in _VERIFY else (),
             not_verified={name: reasons[name] for name in sorted(reasons)},
         )
 
@@ -151,7 +158,11 @@ class Recorder(BaseStateCallback):
         errors = self._errors.get(host.name)
         if found is None and errors is None and refusal is not None:
             errors = [refusal]
-        if errors is None and host in self.state.failed_hosts and not (found and (found.violations or found.error)):
+        if (
+            errors is None
+            and host in self.state.failed_hosts
+            and not (found and (found.violations or found.error or found.not_run))
+        ):
             errors = ["failed; what went wrong stands in the output of this run"]
         if found is not None and errors is None:
             return found
@@ -162,7 +173,7 @@ class Recorder(BaseStateCallback):
                 role: Literal["primary", "standby"] = "standby" if seen.in_recovery else "primary"
                 found = replace(found, database=seen.database, server_version=seen.server_version, role=role)
         error = "\n".join(errors) if errors is not None else None
-        return replace(found, checks=(), violations=(), queries=(), not_probed=None, error=error)
+        return replace(found, checks=(), violations=(), queries=(), not_probed=None, not_run={}, error=error)
 
     def _planned(self) -> tuple[str, ...]:
         """The checks that were to run, so that a fleet of which no host answered has its columns too."""

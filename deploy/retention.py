@@ -68,15 +68,16 @@ def spans(values: Settings, cutoffs: Cutoffs) -> tuple[Span, ...]:
 
 
 def look(values: Settings, cutoffs: Cutoffs | None) -> Script:
-    """Server, tables and cut-offs; those that were taken already stay."""
+    """Server, tables and cut-offs; those that were taken already stay. `role` is the one that acts."""
     query = templates.own(
         "purge/look.sql.j2",
         schema=values.schema,
+        owner=values.owner,
         cutoffs=cutoffs,
         days=values.retention_days,
         health_days=values.health_retention_days,
     )
-    return read(values, [query, templates.own("session/server.sql.j2")])
+    return read(replace(values, owner=None), [query, templates.own("session/server.sql.j2")])
 
 
 def read(values: Settings, queries: Sequence[str]) -> Script:
@@ -102,9 +103,10 @@ def _script(values: Settings, name: str, **variables: Any) -> Script:
     sql = templates.own(
         f"purge/{name}.sql.j2",
         settings=target.session_settings(values),
+        owner=values.owner,
         key=LOCK_KEY,
         key_high=LOCK_KEY >> 32,
         key_low=LOCK_KEY & 0xFFFFFFFF,
         **variables,
     )
-    return Script(sql, timeout=target.patience(values))
+    return Script(sql)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,8 @@ from typing import Any
 from deploy import audit, checks, ledger, migrations, queries, settings, templates
 from deploy.migrations import Source
 from deploy.queries import Query
-from deploy.script import Part, Script
+from deploy.script import Script
 from deploy.settings import Settings
-
-_GRACE = 10.0
-"""Seconds beyond the statement timeout after which a read is given up: a server that answers nothing is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,18 @@ class Target:
     def check_names(self) -> tuple[str, ...]:
         """The names of the checks in the order in which they run."""
         files = checks.files(self.checks) if self.checks is not None else []
-        return tuple(path.name.removesuffix(".j2").removesuffix(".sql") for path in files)
+        return tuple(checks.name(path) for path in files)
+
+    @property
+    def check_variables(self) -> dict[str, Any]:
+        """What the template of a check may use."""
+        return {
+            "schema": self.settings.schema,
+            "owner": self.settings.owner,
+            "ledger": self.ledger,
+            "ledger_schema": self.ledger_schema,
+            "ledger_table": self.source.sqlx.ledger_table,
+        }
 
     @property
     def ledger(self) -> str:
@@ -83,13 +91,11 @@ def session_settings(values: Settings, *, for_session: bool = False) -> str:
     )
 
 
-def patience(values: Settings) -> float | None:
-    """How long to wait for the answer to a message, in seconds."""
-    return values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
+def read(target: Target, only: Collection[str] | None = None) -> Script:
+    """One message, one round trip, one snapshot: server, role, ledger and the violations. Takes no lock above ACCESS SHARE.
 
-
-def read(target: Target, *, with_checks: bool = True) -> Script:
-    """One message, one round trip, one snapshot: server, role, ledger and the violations. Takes no lock above ACCESS SHARE."""
+    `only` names the checks that run; without it all of them.
+    """
     values = target.settings
     status = templates.own(
         "ledger/status.sql.j2",
@@ -101,14 +107,6 @@ def read(target: Target, *, with_checks: bool = True) -> Script:
         schema=values.schema,
         owner=values.owner,
     )
-    found: list[Part] = []
-    if with_checks and target.checks is not None:
-        found += checks.parts(target.checks, schema=values.schema, owner=values.owner, ledger=target.ledger, queries=target.queries)
-    return Script(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
-        session_settings(values),
-        status,
-        *found,
-        "COMMIT;\n",
-        timeout=patience(values),
-    )
+    found = checks.parts(target.checks, only, **target.check_variables) if target.checks is not None else ()
+    begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
+    return Script(begin, session_settings(values), status, *found, "COMMIT;\n")

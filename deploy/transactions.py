@@ -21,8 +21,9 @@ from deploy.ledger import Place, State
 from deploy.migrations import Migration
 from deploy.observation import Observation
 from deploy.plan import Plan
-from deploy.script import Answer, Part, Script
+from deploy.script import Answer, File, Part, Script
 from deploy.server import Server
+from deploy.settings import Settings
 from deploy.target import Target
 
 POLL = 0.2
@@ -76,6 +77,9 @@ class Run:
         row = audit.record(self.history, migration, action, audit.public(settings.variables, settings.secret_variables))
         return (audit.create(self.history) if self.creates_history else "") + row
 
+    def dirty_problem(self, version: int) -> str:
+        return ledger.dirty_problem(self.wanted.source.sqlx.ledger_table, version)
+
     def deadline(self) -> float:
         return time.monotonic() + self.wanted.settings.lock_wait / 1000
 
@@ -100,12 +104,12 @@ def apply(run: Run, migration: Migration) -> Commands:
     """Apply one file and record it. Raises Failed."""
 
     def attempt(state: State) -> Steps[str]:
-        judge_row(migration, state)
+        judge_row(run, migration, state)
         if state.checksum is not None:
             yield Script("ROLLBACK")
             return f"{migration}: applied meanwhile by someone else"
         yield from prepare(run)
-        yield from send(Script(Part(migration.sql, migration.file)))
+        yield from send(Script(File(migration.sql, migration.file)))
         elapsed = run.elapsed
         wait = run.wanted.settings.lock_wait
         record = Script(run.place.record(migration, execution_time=elapsed, lock_wait=wait))
@@ -130,15 +134,30 @@ def apply(run: Run, migration: Migration) -> Commands:
 def under_lock(
     run: Run, version: int, attempt: Callable[[State], Steps[str]], settled: Callable[[State], str | None]
 ) -> Steps[str]:
-    """Do `attempt` in a transaction under the lock, again while something is busy, for at most lock_wait; give what it gives.
+    """Do `attempt` in a transaction under the lock; see patiently."""
 
-    After an SQL error `settled` tells from the ledger whether the work was done all the same. Raises Failed.
+    def locked(deadline: float) -> Steps[str]:
+        state = yield from begin(run, version, deadline)
+        return (yield from attempt(state))
+
+    return (yield from patiently(run, version, locked, settled))
+
+
+def patiently(
+    run: Run,
+    version: int,
+    attempt: Callable[[float], Steps[str]],
+    settled: Callable[[State], str | None],
+    told: Callable[[SqlError], Sequence[str]] = SqlError.lines,
+) -> Steps[str]:
+    """Do `attempt`, which gets the deadline, again while something is busy, for at most lock_wait; give what it gives.
+
+    After an SQL error `settled` tells from the ledger whether the work was done all the same. Raises Failed with what is `told`.
     """
     deadline = run.deadline()
     while True:
         try:
-            state = yield from begin(run, version, deadline)
-            return (yield from attempt(state))
+            return (yield from attempt(deadline))
         except SqlFailed as failed:
             error = failed.error
         again = yield from reread(run, version)
@@ -146,9 +165,19 @@ def under_lock(
         if done is not None:
             return done
         if not may_retry(error):
-            raise Failed(*error.lines())
+            raise Failed(*told(error))
         if time.monotonic() > deadline:
-            raise Failed(*error.lines(), tried(run.wanted))
+            raise Failed(*told(error), tried(run.wanted.settings))
+        time.sleep(POLL)
+
+
+def ask(read: Callable[[], Answer], settings: Settings) -> Answer:
+    """The answer of `read`, which is called again while a table is locked as a whole, for at most lock_wait."""
+    deadline = time.monotonic() + settings.lock_wait / 1000
+    while True:
+        answer = read()
+        if answer.error is None or answer.error.sqlstate not in BUSY or time.monotonic() > deadline:
+            return answer
         time.sleep(POLL)
 
 
@@ -189,10 +218,10 @@ def judge_begin(run: Run, state: State, deadline: float, *, locked: bool) -> Non
         time.sleep(POLL)
 
 
-def judge_row(migration: Migration, state: State) -> None:
+def judge_row(run: Run, migration: Migration, state: State) -> None:
     """Raise Failed when the ledger, read under the lock, forbids to go on; the connector rolls back with the next message."""
     if state.dirty is not None:
-        raise SqlFailed(SqlError(ledger.dirty_problem(state.dirty)))
+        raise SqlFailed(SqlError(run.dirty_problem(state.dirty)))
     if state.checksum is not None and state.checksum != migration.checksum.hex():
         raise SqlFailed(
             SqlError(f"migration {migration.version} was recorded meanwhile with another checksum; run the command again")
@@ -239,11 +268,11 @@ def may_retry(error: SqlError) -> bool:
 
     Someone else may have made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet.
     """
-    return error.sqlstate in BUSY or (error.name is None and error.sqlstate in ("23505", "42P07", "42P06"))
+    return error.sqlstate in BUSY or (error.name is None and error.sqlstate in ("23505", "42P07", "42P06", "42710"))
 
 
-def tried(wanted: Target) -> str:
-    return f"tried for {wanted.settings.lock_wait / 1000:g} s; run the command again, or raise lock_wait"
+def tried(settings: Settings) -> str:
+    return f"tried for {settings.lock_wait / 1000:g} s; run the command again, or raise lock_wait"
 
 
 def _locked(state: State, wanted: Target) -> str:

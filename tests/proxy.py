@@ -17,7 +17,10 @@ IDLE = b"Z\0\0\0\5I"
 
 @dataclass
 class _Link:
-    """One connection through the proxy. `waits` counts answers that follow a message, after the first ReadyForQuery."""
+    """One connection through the proxy. `waits` counts answers that follow a message, after the first ReadyForQuery.
+
+    `sent` is all that the client sent.
+    """
 
     client: socket.socket
     server: socket.socket
@@ -25,8 +28,10 @@ class _Link:
     asked: bool = False
     waits: int = 0
     unread: bytearray = field(default_factory=bytearray)
+    sent: bytearray = field(default_factory=bytearray)
 
     def from_client(self, data: bytes) -> None:
+        self.sent += data
         self.asked = self.started
         self.server.sendall(data)
 

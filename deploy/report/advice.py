@@ -34,9 +34,15 @@ def advise(fleet: Fleet) -> tuple[Advice, ...]:
         ),
         (
             "Failed before verification",
-            lambda host: condition(host) == "failed",
+            lambda host: condition(host) == "failed" and not host.not_run,
             "Each host's sentence below names the cause and the step that removes it.",
             f"deploy.{fleet.verb}",
+        ),
+        (
+            "Not wholly verified",
+            lambda host: bool(host.not_run),
+            "The role may not run every check. Each sentence below ends with the statement that allows it.",
+            "deploy.verify",
         ),
         (
             "Not deployed yet",

@@ -31,6 +31,7 @@ class Row:
     host: HostFindings
     condition: Condition
     cells: tuple[tuple[str, str, tuple[Violation, ...]], ...]
+    error: str | None
     note: str | None
 
     @property
@@ -55,6 +56,7 @@ def render(fleet: Fleet) -> bytes:
             advice=advise(fleet),
             plot=plot(fleet),
             servers=_servers(fleet),
+            versions=_versions(fleet),
             unprobed=_grouped(fleet),
         )
     )
@@ -89,7 +91,8 @@ def _row(fleet: Fleet, host: HostFindings, id: str) -> Row:
     for check in fleet.checks:
         found = violations_of(host, check)
         cells.append((check, "bad" if found else "ok" if check in host.checks else "none", found))
-    return Row(id, host, condition(host), tuple(cells), host.error or fleet.not_verified.get(host.host))
+    error = host.error or "\n".join(host.not_run.values()) or None
+    return Row(id, host, condition(host), tuple(cells), error, fleet.not_verified.get(host.host))
 
 
 def _servers(fleet: Fleet) -> list[tuple[str, str, int]]:
@@ -97,6 +100,12 @@ def _servers(fleet: Fleet) -> list[tuple[str, str, int]]:
     counted = Counter((host.server_version or "", host.role or "") for host in fleet.hosts)
     ordered = sorted(counted.items(), key=lambda item: (not item[0][0], _numbers(item[0][0]), item[0]))
     return [(version or "unknown", role or "unknown", count) for (version, role), count in ordered]
+
+
+def _versions(fleet: Fleet) -> list[str]:
+    """The versions of the servers that were reached, without what a packager added, oldest first."""
+    seen = {host.server_version.split(" ")[0] for host in fleet.hosts if host.server_version}
+    return sorted(seen, key=lambda version: (_numbers(version), version))
 
 
 def _numbers(version: str) -> list[int]:

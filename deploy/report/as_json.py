@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.findings import HostFindings
-from deploy.report.fleet import Fleet, condition
+from deploy.report.fleet import Fleet, condition, trouble
 
 SCHEMA_VERSION = 1
 """Rises when a key goes away or changes its meaning; new keys may appear without."""
@@ -40,5 +40,6 @@ def _host(fleet: Fleet, host: HostFindings) -> dict[str, Any]:
         "queries": [{**asdict(query), "within_budget": query.within_budget} for query in host.queries],
         "not_probed": host.not_probed,
         "not_verified": fleet.not_verified.get(host.host),
-        "error": host.error,
+        "not_run": dict(host.not_run),
+        "error": trouble(host),
     }

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as Xml
 
 from deploy.checks import Violation
 from deploy.findings import HostFindings
-from deploy.report.fleet import Fleet, condition, printable, sentence, violations_of
+from deploy.report.fleet import Fleet, condition, printable, sentence, trouble, violations_of
 
 
 def render(fleet: Fleet) -> bytes:
@@ -31,15 +31,15 @@ def _suite(fleet: Fleet, host: HostFindings) -> Xml.Element:
     for key in ("database", "server_version", "role"):
         Xml.SubElement(properties, "property", name=key, value=printable(getattr(host, key) or "unknown"))
     reached = _case(suite, name, "reached")
-    if host.error is not None:
+    if (why := trouble(host)) is not None:
         error = Xml.SubElement(reached, "error", type=condition(host), message=printable(sentence(host)))
-        error.text = printable(host.error)
+        error.text = printable(why)
     for check in fleet.checks:
         case = _case(suite, name, check)
         if found := violations_of(host, check):
             _fail(case, found)
         elif check not in host.checks:
-            Xml.SubElement(case, "skipped", message=printable(_why_not(fleet, host)))
+            Xml.SubElement(case, "skipped", message=printable(_why_not(fleet, host, check)))
     if host.not_probed is not None:
         Xml.SubElement(_case(suite, name, "probe"), "skipped", message=printable(f"not probed: {host.not_probed}"))
     if host.queries:
@@ -64,7 +64,9 @@ def _fail(case: Xml.Element, found: Sequence[Violation]) -> None:
     failure.text = printable("\n".join(str(violation) for violation in found))
 
 
-def _why_not(fleet: Fleet, host: HostFindings) -> str:
+def _why_not(fleet: Fleet, host: HostFindings, check: str) -> str:
+    if check in host.not_run:
+        return f"not run: {host.not_run[check]}"
     if host.error is not None:
         return (
             f"not verified: the host was {condition(host)}" if condition(host) == "not reached" else "not verified: the host failed"

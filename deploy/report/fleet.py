@@ -54,16 +54,23 @@ class Fleet:
 
 def condition(host: HostFindings) -> Condition:
     """A host of which nothing was learned but an error was not reached; one that was checked by nothing is not verified."""
-    if host.error is not None:
-        return "failed" if host.server_version or host.error.startswith(NOT_ATTEMPTED) else "not reached"
+    if (error := trouble(host)) is not None:
+        return "failed" if host.server_version or error.startswith(NOT_ATTEMPTED) else "not reached"
     if host.violations:
         return "violations"
     return "as wanted" if host.checks else "not verified"
 
 
+def trouble(host: HostFindings) -> str | None:
+    """The host's error. A host without violations on which a check may not run is not proved: then what that check lacks."""
+    if host.error is None and host.not_run and not host.violations:
+        return "\n".join(host.not_run.values())
+    return host.error
+
+
 def sentence(host: HostFindings) -> str:
-    """The first line of the host's error, which says what, where and what next; empty without an error."""
-    return next(iter((host.error or "").splitlines()), "")
+    """The first line of the host's trouble, which says what, where and what next; empty without one."""
+    return next(iter((trouble(host) or "").splitlines()), "")
 
 
 def all_checks(hosts: tuple[HostFindings, ...], planned: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -54,13 +54,17 @@ BAD = {
         LEDGER + "ALTER TABLE _sqlx_migrations ADD author text NOT NULL",
         not_a_ledger("column author is NOT NULL and has no default"),
     ),
+    "table-without-its-key": (  # as pg_restore -t leaves it
+        MIGRATION.read_text(encoding="utf-8") + "ALTER TABLE integration_events DROP CONSTRAINT integration_events_pkey",
+        in_the_way("integration_events_pkey: expected PRIMARY KEY (id), found missing"),
+    ),
     "table-is-a-view": (
         "CREATE VIEW integration_health AS SELECT 1 AS x",
         in_the_way("integration_health: expected table, found view"),
     ),
     "table-of-another-shape": (
         "CREATE TABLE integration_events (id int, integration_id text, event_type text, occurred_at text)",
-        in_the_way("integration_events.created_at: expected timestamp with time zone DEFAULT now(), found missing and 7 more"),
+        in_the_way("integration_events.created_at: expected timestamp with time zone DEFAULT now(), found missing and 8 more"),
     ),
     "table-with-one-more-column": (
         MIGRATION.read_text(encoding="utf-8") + "ALTER TABLE integration_health ADD region text",
@@ -132,12 +136,13 @@ def test_a_ledger_of_a_role_that_we_can_not_act_as_names_the_role_and_the_key(
     poor = login(database, role)
     database.psql(LEDGER + f'CREATE ROLE "{service}"; ALTER TABLE _sqlx_migrations OWNER TO "{service}"')
     database.psql(f'GRANT CREATE, USAGE ON SCHEMA public TO "{role}", "{service}"')
-    remedy = f'set `owner` to "{service}" and run GRANT "{service}" TO "{role}"'
+    ledger = 'TABLE "public"."_sqlx_migrations"'
     before = database.dump()
 
     result = run(pyinfra, {ONE: poor, "@postgres/two": {**poor, "owner": service}, "@postgres/healthy": neighbour.data})
 
     belongs = f'ledger public._sqlx_migrations belongs to role "{service}", and "{role}" may not'
+    remedy = f'run GRANT SELECT ON {ledger} TO "{role}", or set `owner` to "{service}"'
     assert said(result, ONE) == [f"{belongs} read it; {remedy}"]
     assert said(result, "@postgres/two") == [
         f'role "{role}" can\'t act as "{service}", the data key `owner`; run GRANT "{service}" TO "{role}", or set `owner`'
@@ -148,9 +153,10 @@ def test_a_ledger_of_a_role_that_we_can_not_act_as_names_the_role_and_the_key(
 
     database.psql(f'GRANT SELECT ON _sqlx_migrations TO "{role}"')
     result = run(pyinfra, {ONE: poor})
+    remedy = f'run GRANT INSERT ON {ledger} TO "{role}", or set `owner` to "{service}"'
     assert (said(result, ONE), result.code) == ([f"{belongs} write it; {remedy}"], 1)
 
-    database.psql(f'GRANT "{service}" TO "{role}"')  # the remedy of the sentence works
+    database.psql(f'GRANT "{service}" TO "{role}"')  # the remedy of the second host's sentence works
     result = run(pyinfra, {ONE: {**poor, "owner": service}})
     assert result.code == 0, result.out
     assert is_deployed(database)

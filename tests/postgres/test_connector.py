@@ -155,6 +155,7 @@ def test_a_lost_connection_fails_the_command_and_the_next_one_opens_another(host
     status, _, errors = run(host, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert not status
     assert len(errors) == 1, errors
+    assert errors[0].endswith("; look whether it was committed before you run it again")
     assert run(host, "SELECT 1 AS a") == (True, [{"a": 1}], [])
 
 

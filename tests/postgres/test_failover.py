@@ -10,18 +10,18 @@ import pytest
 from aging import EVENTS
 from approvals import approve
 from bad import LEDGER, is_deployed, run, said, whole
-from conftest import MIGRATION, Pyinfra, Result
+from conftest import MIGRATION, Pyinfra, Result, programs
 from neighbours import write
 from pairs import Pair, promote, replayed
 from proxy import proxy
-from servers import PASSWORD, SUPERUSER, Database, Server, binaries, free_port
+from servers import PASSWORD, SUPERUSER, Database, Server, free_port
 
 HOST = "@postgres/db"
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    made = Pair.create(binaries()["embedded"])
+    made = Pair.create(programs("embedded"))
     yield made
     made.stop()
 
@@ -76,7 +76,7 @@ def test_a_connection_string_of_several_hosts_reaches_the_one_it_asks_for(pyinfr
     refused = f'connection to server at "127.0.0.1", port {neither} failed: Connection refused'
     assert said(got, HOST) == [
         f'can\'t connect to {at(standby)},{at(dead)}: connection to server at "127.0.0.1", port {standby.port} failed: '
-        f"session is read-only; {refused}; check target_session_attrs, and which of the servers is the primary"
+        f"session is read-only, then {refused}; check target_session_attrs, and which of the servers is the primary"
     ]
 
 
@@ -143,7 +143,7 @@ def test_a_standby_that_is_promoted_before_the_approval_is_not_migrated(tmp_path
 
 
 def test_another_cluster_under_the_same_address_is_noticed_and_a_restart_is_none(tmp_path: Path) -> None:
-    server, other = (Server.create(binaries()["embedded"]) for _ in range(2))
+    server, other = (Server.create(programs("embedded")) for _ in range(2))
     try:
         database, stranger = server.database("app"), other.database("app")
         before = whole(stranger)
@@ -174,7 +174,7 @@ def test_another_cluster_under_the_same_address_is_noticed_and_a_restart_is_none
 @pytest.fixture(scope="module")
 def split() -> Iterator[Pair]:
     """A pair of which both take writes."""
-    made = Pair.create(binaries()["embedded"])
+    made = Pair.create(programs("embedded"))
     promote(made.standby)
     yield made
     made.stop()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 from conftest import Pyinfra
+from neighbours import write
 from proxy import proxy
 from servers import Database, Server
 
@@ -90,3 +92,18 @@ def test_thirty_databases_of_one_server_share_three_connections(server: Server, 
     assert (result.code, result.change("Migrate"), result.change("Verify")) == (0, "success", "no change"), result.out
     assert result.out.count("verified: fleet_") == 30
     assert between.most_open == 3
+
+
+def test_hosts_that_take_turns_with_one_connection_are_not_taken_for_a_pooler(
+    server: Server, pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    """Whoever waits for the connection gets it, so a session may be another one than that of the plan."""
+    many = databases(server, 4)
+    for one in many.values():
+        one.psql("CREATE TABLE t (x int)")
+    source = write(tmp_path / "migrations", {"1_x.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY t_x ON t (x)"})
+    data = {"migrations": str(source), "max_connections_per_server": 1}
+    hosts = {host: {**one.data, **data} for host, one in many.items()}
+    got = pyinfra(hosts, "-y", "deploy.apply", environment=server.environment())
+    assert got.code == 0, got.out
+    assert [one.psql("SELECT to_regclass('t_x')") for one in many.values()] == ["t_x"] * 4

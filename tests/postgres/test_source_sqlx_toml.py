@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import Pyinfra
-from neighbours import ONE_SERVER, deploy, ledger, sqlx, write
+from conftest import MIGRATION, Pyinfra
+from neighbours import HOST, ONE_SERVER, deploy, ledger, sqlx, write
 from servers import Database
+
+from deploy import checks
 
 pytestmark = ONE_SERVER
 
@@ -57,3 +59,19 @@ def test_with_carriage_returns_ignored_the_checksum_is_that_of_the_other_line_en
     assert deploy(pyinfra, database, "deploy.apply", migrations=str(windows)).code == 0
     assert sqlx(database, unix, "run").code == 0
     assert sqlx(database, windows, "run").code == 1, "0.8.6 knows no ignored-chars, so the bytes do differ"
+
+
+def test_what_is_said_of_a_renamed_ledger_names_it(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    """The dirty row, and with the packaged checks its owner."""
+    other = f"other_{database.name}"
+    database.psql(f"CREATE SCHEMA s; CREATE ROLE {other}")
+    source = project(tmp_path / "p", "[migrate]\ntable-name = '\"My Ledger\"'\n", {"1_a.sql": MIGRATION.read_text("utf-8")})
+    data = {"migrations": str(source), "schema": "s", "owner": "postgres", "checks": str(checks.packaged())}
+    assert deploy(pyinfra, database, "deploy.apply", **data).code == 0
+    database.psql('UPDATE s."My Ledger" SET success = false')
+    database.psql(f'ALTER TABLE s."My Ledger" OWNER TO {other}')
+    got = deploy(pyinfra, database, "deploy.apply", **data)
+    want = "migration 1 is partially applied; fix and remove row from `My Ledger` table; then run deploy.apply again"
+    assert (got.code, want in got.lines(HOST)) == (1, True), got.out
+    got = deploy(pyinfra, database, "deploy.verify", **data)
+    assert f"violation: My Ledger: expected owner postgres, found owner {other}" in got.lines(HOST), got.out

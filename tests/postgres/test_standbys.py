@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from aging import wait_for
 from bad import is_deployed, run, said
-from conftest import IN_CI, VERSION, Pyinfra, Result
+from conftest import VERSION, Pyinfra, Result, programs
 from pairs import Pair, ask, cut, replayed, standby_of, until
-from servers import Database, Server, binaries
+from servers import Database, Server
 
 PRIMARY, STANDBY = "@postgres/primary", "@postgres/standby"
 
@@ -25,10 +25,7 @@ LAG = r"received 0/[0-9A-F]+, replayed 0/[0-9A-F]+, [\d,]+ bytes behind, last re
 
 @pytest.fixture(scope="module", params=["embedded", "debian15"])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    found = binaries()
-    if request.param not in found:
-        pytest.fail("no Debian PostgreSQL 15") if IN_CI else pytest.skip("Debian's PostgreSQL 15 is not installed")
-    made = Pair.create(found[request.param], log_statement="all")
+    made = Pair.create(programs(request.param), log_statement="all")
     yield made
     made.stop()
 

@@ -27,7 +27,7 @@ def endpoint(name: str = "name", **data: object) -> Endpoint:
 
 
 def where(made: Endpoint) -> Mapping[str, str]:
-    ours = {"client_encoding", "connect_timeout", "application_name", "options"}
+    ours = {"client_encoding", "connect_timeout", "application_name", "options", "sslpassword", *conninfo.KEEPALIVES}
     return {key: value for key, value in made.parameters.items() if key not in ours}
 
 
@@ -109,6 +109,12 @@ def test_sessions_are_set_up_as_sqlx_does_and_named_after_us() -> None:
     assert made.parameters["options"] == "-c TimeZone=UTC -c DateStyle=ISO,MDY -c extra_float_digits=2 -c lock_timeout=2000"
 
 
+def test_a_connection_without_a_sign_of_life_ends_in_two_minutes_unless_the_user_has_other_keepalives() -> None:
+    assert conninfo.KEEPALIVES.items() <= endpoint("db").parameters.items()
+    made = endpoint(conninfo="host=db keepalives_idle=600").parameters
+    assert (made["keepalives_idle"], made["keepalives_count"]) == ("600", "6")
+
+
 @pytest.mark.parametrize("way", ["conninfo", "environment"])
 def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "environment":
@@ -120,6 +126,21 @@ def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypat
         made = endpoint(conninfo="host=db application_name=mine options='-c work_mem=64MB'")
         assert made.parameters["application_name"] == "mine"
     assert made.parameters["options"].startswith("-c work_mem=64MB -c TimeZone=UTC ")
+
+
+@pytest.mark.parametrize("key", conninfo.SECRET_PARAMETERS)
+def test_a_secret_in_the_inventory_is_named(key: str) -> None:
+    assert endpoint(conninfo=f"host=db {key}=x").exposed == (key,)
+
+
+def test_without_a_pass_phrase_openssl_gets_one_that_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would ask on the terminal; the user's own is kept, in the string or the service file."""
+    services = tmp_path / "services.conf"
+    services.write_text("[prod]\nhost=db\nsslpassword=secret\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    assert (endpoint("db").parameters["sslpassword"], endpoint("db").exposed) == ("none", ())
+    assert endpoint(conninfo="host=db sslpassword=mine").parameters["sslpassword"] == "mine"
+    assert "sslpassword" not in endpoint(service="prod").parameters
 
 
 def test_without_any_host_the_label_says_so() -> None:

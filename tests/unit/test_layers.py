@@ -64,6 +64,8 @@ PURE = [
     "retention",
     "purged",
     "plan",
+    "rights",
+    "denied",
     "observation",
     "target",
     "ledger",
@@ -72,6 +74,7 @@ PURE = [
     "templates",
     "settings",
     "conninfo",
+    "bastion",
 ]
 
 
