@@ -6,17 +6,17 @@ further down:
     verb, waves                                    what a verb does before its operations, and in which order hosts go
     operations, purging, facts                     what changes a host, what it says (pyinfra)
     transactions, no_transaction, reverting,       the commands of one operation: files under the lock, rows in batches
-        adopting, batches, probe
-    connector, session, connecting, rows, leases,  @postgres: the only connections
-        terminal
+        adopting, batches, probe, failover
+    connector, session, connecting, certificates,  @postgres: the only connections
+        connection, tunnel, rows, leases, terminal
     services, databases                            @pgservices and @pgdatabases: inventories of such hosts
     recorder, report, summary                      what a run found, as files and at the end of the console
     plan, rights, observation, target, findings,   a host as it should be, as it is, and the difference (pure)
-        retention, purged
+        replay, server, retention, purged
     ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
         migrations, sqlx_toml, templates
-    settings, conninfo                             inventory data (pure)
-    script, errors, denied, failure                one message and its answer; how things fail
+    settings, conninfo, bastion                    inventory data (pure)
+    script, patience, errors, denied, failure      one message, its answer, how long that is waited for; how things fail
     embedded                                       a PostgreSQL of one's own for a first look
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.
@@ -81,6 +81,7 @@ def revert(*words: Any, to: Any = None, allow_data_loss: Any = False, **argument
         operations.revert(name=title("Revert"), to=chosen[0], allow_data_loss=chosen[1], **arguments)
 
     verb.check("revert", words, arguments, own=["to", "allow_data_loss"])
+    verb.record("revert", None, arguments)
     chosen = verb.whole_number("revert", "to", to), verb.yes_or_no("revert", "allow_data_loss", allow_data_loss)
     if verb.is_postgres("revert"):
         waves.run(declare)
@@ -94,6 +95,7 @@ def adopt(*words: Any, replace_checksum: Any = False, **arguments: Any) -> None:
         operations.adopt(name=title("Adopt"), replace_checksum=replace, **arguments)
 
     verb.check("adopt", words, arguments, own=["replace_checksum"])
+    verb.record("adopt", None, arguments)
     replace = verb.yes_or_no("adopt", "replace_checksum", replace_checksum)
     if verb.is_postgres("adopt"):
         waves.run(declare)

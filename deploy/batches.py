@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from deploy import failure, purged, recorder, retention, target, transactions
+from deploy import failure, purged, recorder, retention, transactions
 from deploy.errors import SqlError
 from deploy.findings import PurgeFindings
 from deploy.purged import Current
 from deploy.retention import EVENTS, HEALTH, Span
 from deploy.script import Answer, Script
+from deploy.server import Server
 from deploy.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,15 +43,31 @@ class _Stopped(Exception):
 
 
 def delete(
-    state: State, host: Host, values: Settings, spans: tuple[Span, ...], expected: Mapping[str, int], seen: PurgeFindings
+    state: State,
+    host: Host,
+    values: Settings,
+    server: Server,
+    spans: tuple[Span, ...],
+    expected: Mapping[str, int],
+    seen: PurgeFindings,
 ) -> bool:
-    """The function of the command: delete what is in `spans`. `expected` says how many rows that was, by table."""
-    run = _Run(state, host, values, expected)
+    """The function of the command: delete what is in `spans`, on `server` alone.
+
+    `expected` says how many rows that was, by table.
+    """
+    run = _Run(state, host, values, server, expected)
     lines: list[str] = []
     try:
         run.through(spans)
     except _Stopped as stopped:
         lines = [*stopped.args, run.told()]
+    except TimeoutError:
+        host.disconnect()
+        run.lost = True
+        lines = [
+            "the purge took longer than its `_timeout` and was stopped; run the command again to go on, or raise it",
+            run.told(),
+        ]
     except Exception as error:
         host.disconnect()  # in the middle of a message nothing else is sure to free the lock
         run.lost = True
@@ -64,8 +81,8 @@ def delete(
 
 
 class _Run:
-    def __init__(self, state: State, host: Host, values: Settings, expected: Mapping[str, int]) -> None:
-        self.state, self.host, self.values, self.expected = state, host, values, expected
+    def __init__(self, state: State, host: Host, values: Settings, server: Server, expected: Mapping[str, int]) -> None:
+        self.state, self.host, self.values, self.server, self.expected = state, host, values, server, expected
         self.deleted = dict.fromkeys(expected, 0)
         self.left = dict(expected)
         self.started = self.spoke = time.monotonic()
@@ -105,13 +122,13 @@ class _Run:
         deadline = time.monotonic() + self.values.lock_wait / 1000
         while True:
             began = time.monotonic()
-            counted = self._ask(Script(span.expired(), timeout=target.patience(self.values)))
+            counted = self._ask(Script(span.expired()))
             self.left[span.table] = counted.column("expired")
             if not self.left[span.table]:
                 return
             rest = span.starting(counted.column("oldest"))
             if began > deadline:
-                holders = self._ask(Script(rest.holders(), timeout=target.patience(self.values))).column("holders")
+                holders = self._ask(Script(rest.holders())).column("holders")
                 raise _Stopped(purged.left_over(span.table, self.left[span.table], holders))
             self._once_through(rest)
             time.sleep(max(time.monotonic() - began, _POLL))
@@ -144,11 +161,13 @@ class _Run:
 
     def _begin(self) -> None:
         begun = self._ask(retention.begin(self.values))
+        if (changed := self.server.changed(Server.of(begun))) is not None:
+            raise _Stopped(changed)
         if not begun.column("locked"):
             raise _Stopped(purged.busy(next((row["holder"] for row in begun.rows if "holder" in row), {})))
 
     def _current(self) -> Current:
-        return Current(**self._ask(Script(retention.current(self.values), timeout=target.patience(self.values))).rows[-1])
+        return Current(**self._ask(Script(retention.current(self.values))).rows[-1])
 
     def _tell(self, table: str) -> None:
         now = time.monotonic()
@@ -172,7 +191,7 @@ class _Run:
 def explained(error: SqlError, values: Settings) -> SqlError:
     """The error with the keys that would let a batch through."""
     if error.sqlstate in transactions.BUSY:
-        return replace(error, hint=f"tried for {values.lock_wait / 1000:g} s; run the command again, or raise lock_wait")
+        return replace(error, hint=transactions.tried(values))
     if error.sqlstate == _TOO_SLOW:
         return replace(error, hint="set a smaller batch_rows, or raise statement_timeout")
     return error

@@ -7,7 +7,7 @@ imported when the first `@postgres` host appears.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
+    from deploy.conninfo import Endpoint
+    from deploy.script import Answer
+    from deploy.server import Server
     from deploy.session import Session
 
 OLDEST_SERVER = 130000
 
-_QUICK = 10.0
-"""Seconds that a look into the catalogs may take."""
+_ANSWER_TIMEOUT = 10.0
+"""Seconds to wait for what a server says of itself or of its catalogs."""
 
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "_shell_executable": ("sh",),
@@ -52,6 +55,8 @@ class PostgresData(ConnectorData, total=False):
     postgres_password: Any
     postgres_sslmode: Any
     postgres_sslrootcert: Any
+    postgres_ssh: Any
+    postgres_ssh_key: Any
 
 
 class PostgresConnector(BaseConnector):
@@ -85,10 +90,10 @@ class PostgresConnector(BaseConnector):
             data,
             {"lock_timeout": self.settings.lock_timeout, "statement_timeout": self.settings.statement_timeout},
         )
-        if "password" in self.endpoint.parameters:
+        for key in self.endpoint.exposed:
+            what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
             logger.warning(
-                f"{host.name}: a password is in the inventory, where `debug-inventory` shows it; "
-                "put it into .pgpass, PGPASSWORD or the service file"
+                f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
             )
         self._session: Session | None = None
 
@@ -104,7 +109,7 @@ class PostgresConnector(BaseConnector):
         if version < OLDEST_SERVER:
             self.disconnect()
             raise ConnectError(
-                f"{self.endpoint.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
+                f"{session.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
                 "the oldest that is supported; upgrade PostgreSQL"
             )
         session.park()
@@ -122,6 +127,7 @@ class PostgresConnector(BaseConnector):
         **arguments: Any,
     ) -> tuple[bool, CommandOutput]:
         """Run SQL. An error or a refusal becomes a failed command, or for a `Script` an answer that says so."""
+        from deploy import patience
         from deploy.errors import SqlError
         from deploy.script import Answer, Part, Script
 
@@ -132,7 +138,9 @@ class PostgresConnector(BaseConnector):
             parts = script.parts
         else:
             parts = (Part(command.get_raw_value() if isinstance(command, StringCommand) else command),)
-        timeout = arguments.get("_timeout") or (script.timeout if script is not None else None)
+        timeout = self._timeout(arguments)
+        if timeout is None and script is not None:
+            timeout = patience.seconds(script, self.settings.statement_timeout)
         notices: list[str] = []
         if refused := [key for key, value in arguments.items() if not _makes_sense(key, value)]:
             reason = f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"
@@ -144,6 +152,11 @@ class PostgresConnector(BaseConnector):
             error = replace(answer.error, text=None) if masked else answer.error
             return self._finish(False, [*notices, *error.lines()], print_output)
         return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+
+    def _timeout(self, arguments: Mapping[str, Any]) -> float | None:
+        """pyinfra's `_timeout` in seconds, also for what an operation sends by itself, where pyinfra passes no arguments."""
+        of_operation: Mapping[str, Any] = self.host.current_op_global_arguments or {}
+        return arguments.get("_timeout") or of_operation.get("_timeout") or None
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
         return self._no_files()
@@ -161,8 +174,43 @@ class PostgresConnector(BaseConnector):
         if self._session is None:
             values = self.settings
             self._session = Session(self.endpoint, values.max_connections_per_server, values.lock_wait / 1000)
+        before = self._session.label
         self._session.open()
+        if self._session.label != before:
+            self.host.log(f"reached {self._session.label} of {self.endpoint.label}")
         return self._session
+
+    def others(self) -> dict[str, Server]:
+        """Of several hosts in a connection string those that were not reached, as far as they answer, by host and port."""
+        from deploy.server import Server
+
+        answered = {}
+        for endpoint in self.endpoint.each:
+            if self._session is not None and endpoint.label == self._session.label:
+                continue
+            answer = self._ask(endpoint)
+            if answer.error is None:
+                answered[endpoint.label] = Server.of(answer)
+            else:
+                self.host.log(f"not known whether it takes writes too: {answer.error.summary}")
+        return answered
+
+    def _ask(self, endpoint: Endpoint) -> Answer:
+        """What another server says of itself, on a connection that is closed again."""
+        from deploy.connecting import explain
+        from deploy.errors import SqlError
+        from deploy.script import Answer, Part
+        from deploy.session import Session
+        from deploy.templates import own
+
+        session = Session(endpoint, self.settings.max_connections_per_server, self.settings.lock_wait / 1000)
+        try:
+            session.open()
+            return session.run([Part(own("session/server.sql.j2"))], _ANSWER_TIMEOUT)[0]
+        except Exception as error:
+            return Answer(error=SqlError(explain(error, endpoint)))
+        finally:
+            session.close()
 
     @property
     def login_pid(self) -> int | None:
@@ -179,15 +227,16 @@ class PostgresConnector(BaseConnector):
             session = self._open()
         except Exception as error:
             return Answer(error=SqlError(explain(error, self.endpoint))), []
-        bound = self.settings.statement_timeout / 1000 if ours else 0
         try:
-            answer, notices = session.run(parts, timeout, keep=keep, statement_timeout=bound)
+            answer, notices = session.run(parts, timeout, keep=keep, ours=ours)
             if answer.error is not None and answer.error.sqlstate == denied.SQLSTATE:
                 owner, schema = (self.settings.owner, self.settings.schema) if ours else (None, None)
                 question = denied.question(answer.error, parts, owner=owner, schema=schema)
-                asked = self._open().run((Part(question),), _QUICK, keep=keep)[0] if question is not None else Answer()
+                asked = self._open().run((Part(question),), _ANSWER_TIMEOUT, keep=keep)[0] if question is not None else Answer()
                 answer = Answer(error=denied.explained(answer.error, asked))
             return answer, notices
+        except TimeoutError:
+            raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
             return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}")), []
 

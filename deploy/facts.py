@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from pyinfra import host
@@ -58,8 +59,9 @@ class Asked(PostgresFact[Answer]):
 class Status(PostgresFact[dict[str, Any]]):
     """Version, role, applied, pending and drift of one host.
 
-    `version` is the server's, `role` is primary or standby, `applied` and `pending` are lists of versions of the source,
-    `drift` is a list of violations, `problem` says why deploy.apply would refuse this host, `error` what kept us from reading it.
+    `version` is the server's, `role` is primary or standby, `replay` how far a standby is (deploy.server.Replay, null on a
+    primary), `applied` and `pending` are lists of versions of the source, `drift` is a list of violations, `problem` says why
+    deploy.apply would refuse this host, `error` what kept us from reading it.
     """
 
     @staticmethod
@@ -88,6 +90,7 @@ class Status(PostgresFact[dict[str, Any]]):
         return {
             "version": seen.server_version,
             "role": "standby" if seen.in_recovery else "primary",
+            "replay": asdict(seen.server.replay) if seen.server.replay is not None else None,
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
             "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],

@@ -10,6 +10,7 @@ from typing import Any
 from deploy import templates
 from deploy.migrations import Migration, Source
 from deploy.script import Answer
+from deploy.server import Server
 
 LOCK_FACTOR = 0x3D32AD9E
 
@@ -128,7 +129,7 @@ class Place:
 class State:
     """What `Place.begin` and `reread` read of one version: its row, if any, and what else may be in the way."""
 
-    in_recovery: bool
+    server: Server
     ledger_exists: bool
     success: bool | None
     checksum: str | None
@@ -141,7 +142,7 @@ class State:
         row = next(row for row in answer.rows if "ledger_exists" in row)
         recorded = row["recorded"] or {}
         return cls(
-            in_recovery=row["in_recovery"],
+            server=Server.of(answer),
             ledger_exists=row["ledger_exists"],
             success=recorded.get("success"),
             checksum=recorded.get("checksum"),

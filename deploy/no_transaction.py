@@ -24,9 +24,8 @@ from deploy.indexes import InvalidIndex
 from deploy.ledger import State
 from deploy.migrations import Migration
 from deploy.plan import pooled_problem
-from deploy.script import Part, Script
+from deploy.script import File, Script
 from deploy.transactions import (
-    BUSY,
     DEADLOCK,
     POLL,
     Run,
@@ -34,12 +33,10 @@ from deploy.transactions import (
     Steps,
     is_applied,
     judge_begin,
-    may_retry,
+    patiently,
     prepare,
-    reread,
     send,
     send_begin,
-    tried,
 )
 
 Action = Literal["apply", "revert"]
@@ -49,46 +46,41 @@ _DONE: dict[Action, str] = {"apply": "applied", "revert": "reverted"}
 
 def apply(run: Run, migration: Migration) -> Commands:
     """Apply one file and record it. Raises Failed."""
-    host.log((yield from _patiently(run, migration, migration, "apply")))
+    host.log((yield from _cleanly(run, migration, migration, "apply")))
 
 
 def revert(run: Run, down: Migration, up: Migration) -> Commands:
     """Run one down file and remove the row of its version. Raises Failed."""
-    host.log((yield from _patiently(run, down, up, "revert")))
+    host.log((yield from _cleanly(run, down, up, "revert")))
 
 
-def _patiently(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]:
-    """Whatever happens, the lock and the session's settings go. What is busy before the file runs is tried again."""
-    deadline = run.deadline()
-    while True:
+def _cleanly(run: Run, file: Migration, up: Migration, action: Action) -> Steps[str]:
+    """Whatever happens, the lock and the session's settings go. What is busy is tried again unless a part of the work is done."""
+
+    def attempt(deadline: float) -> Steps[str]:
         try:
             return (yield from _run(run, file, up, action, deadline))
-        except SqlFailed as failed:
-            error = failed.error
+        except SqlFailed:
+            raise
         except Exception:
             yield Script("ROLLBACK;\n", ledger.reset())
             raise
-        again = yield from reread(run, up.version)
-        if _is_done(again, up, action):
-            return f"{up}: {_DONE[action]} meanwhile by someone else"
-        lines = (
-            error.lines() if error.name is not None else replace(error, name=file.file, line=None, column=None, text=None).lines()
-        )
-        if not may_retry(error):
-            raise Failed(*lines)
-        if time.monotonic() > deadline:
-            raise Failed(*lines, tried(run.wanted))
-        time.sleep(POLL)
+
+    def settled(state: State) -> str | None:
+        return f"{up}: {_DONE[action]} meanwhile by someone else" if _is_done(state, up, action) else None
+
+    def told(error: SqlError) -> list[str]:
+        return (error if error.name is not None else replace(error, name=file.file, line=None, column=None, text=None)).lines()
+
+    return (yield from patiently(run, up.version, attempt, settled, told))
 
 
-def _is_done(state: State | None, up: Migration, action: Action) -> bool:
-    if state is None:
-        return False
+def _is_done(state: State, up: Migration, action: Action) -> bool:
     return is_applied(up, state) if action == "apply" else state.checksum is None
 
 
 def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: float) -> Steps[str]:
-    """One go. Raises SqlFailed for what happened before the file ran, else Failed."""
+    """One go. Raises SqlFailed when the file did nothing, else Failed."""
     while True:
         state = yield from _begin(run, file, deadline)
         if (done := _judge(run, up, action, state)) is not None:
@@ -108,14 +100,12 @@ def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: flo
             return (yield from _finish(run, up, action, succeeded=True))
         if error is not None and error.sqlstate == DEADLOCK:
             for one in left:
-                yield from send(Script(one.drop, keep=True))
+                yield from send(Script(one.drop, statement_timeout=0, keep=True))
             left = ()
         if left or error is None or _may_have_committed(file):
             raise Failed(*_half_done(file, error, left))
         yield from _finish(run, up, action, succeeded=False)
-        if error.sqlstate not in BUSY or time.monotonic() > deadline:
-            raise Failed(*error.lines())
-        time.sleep(POLL)
+        raise SqlFailed(error)
 
 
 def _begin(run: Run, file: Migration, deadline: float) -> Steps[State]:
@@ -129,7 +119,7 @@ def _begin(run: Run, file: Migration, deadline: float) -> Steps[State]:
             continue
         state = State.of(answer)
         locked = answer.column("locked")
-        if locked and not state.waiters and not state.in_recovery and state.ledger_exists == run.ledger_exists:
+        if locked and not state.waiters and run.expects(state):
             return state
         # one stranger is a connection that was opened again; the next is asked on the same, which another host must not get
         strangers = 0 if answer.column("direct") else strangers + 1
@@ -175,14 +165,14 @@ def _execute(
     run.ledger_exists, run.schemas = True, ()
     for one in old:
         try:
-            yield from send(Script(one.drop, keep=True))
+            yield from send(Script(one.drop, statement_timeout=0, keep=True))
         except SqlFailed:
             if not marked:
                 yield from _finish(run, up, action, succeeded=False)
             raise
         host.log(f"dropped INVALID index {one.index}")
     run.started = time.perf_counter_ns()
-    script = Script(Part(file.sql, file.file), keep=True)
+    script = Script(File(file.sql, file.file), statement_timeout=0, keep=True)
     yield script
     return script.answer.error
 
@@ -223,24 +213,20 @@ def _finish(run: Run, up: Migration, action: Action, *, succeeded: bool) -> Step
         audited=run.audited(up, action) if succeeded else "",
         reset=ledger.reset(),
     )
-    deadline = run.deadline()
-    while True:
-        try:
-            answer = yield from send(Script(finish))
-        except SqlFailed as failed:
-            error = failed.error
-        else:
-            if not any("version" in row for row in answer.rows):
-                raise Failed(f"{up.file}: its row vanished from the ledger while it ran; run the command again")
-            break
-        again = yield from reread(run, up.version)
-        if succeeded and _is_done(again, up, action):
-            break
-        if error.sqlstate not in BUSY or time.monotonic() > deadline:
-            raise Failed(*error.lines(), _marked(up))
-        time.sleep(POLL)
+    done = f"{_DONE[action]} {up} ({elapsed / 1e6:.0f} ms)"
+
+    def attempt(deadline: float) -> Steps[str]:
+        answer = yield from send(Script(finish))
+        if not any("version" in row for row in answer.rows):
+            raise Failed(f"{up.file}: its row vanished from the ledger while it ran; run the command again")
+        return done
+
+    def settled(state: State) -> str | None:
+        return done if succeeded and _is_done(state, up, action) else None
+
+    yield from patiently(run, up.version, attempt, settled, lambda error: [*error.lines(), _marked(up)])
     run.creates_history = run.creates_history and not succeeded
-    return f"{_DONE[action]} {up} ({elapsed / 1e6:.0f} ms)"
+    return done
 
 
 def _may_have_committed(file: Migration) -> bool:

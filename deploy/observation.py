@@ -12,6 +12,7 @@ from deploy.findings import HostFindings
 from deploy.indexes import InvalidIndex
 from deploy.ledger import Row
 from deploy.script import Answer
+from deploy.server import Server
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Observation:
     """
 
     server_version: str
-    in_recovery: bool
+    server: Server
     database: str
     role: str
     schema: str | None
@@ -64,6 +65,10 @@ class Observation:
     not_run: Mapping[str, str] = field(default_factory=dict)
     """Checks that the role may not run, and why."""
 
+    @property
+    def in_recovery(self) -> bool:
+        return self.server.in_recovery
+
     def findings(self, host: str, checks: tuple[str, ...]) -> HostFindings:
         """What those of `checks` that could run found on `host`."""
         return HostFindings(
@@ -86,6 +91,7 @@ def observe(
     pid = status.pop("backend_pid")
     values: dict[str, Any] = {
         **status,
+        "server": Server.of(answer),
         "rows": tuple(Row(**row) for row in status["rows"] or ()),
         "ledgers": tuple(status["ledgers"]),
         "ledger_privileges": tuple(status["ledger_privileges"]),

@@ -14,11 +14,13 @@ from pyinfra.api import FunctionCommand, operation
 from deploy import (
     adopting,
     denied,
+    failover,
     failure,
     leases,
     no_transaction,
     plan,
     probe,
+    replay,
     reverting,
     rights,
     summary,
@@ -36,6 +38,9 @@ from deploy.observation import Observation, observe
 from deploy.script import Answer, Script
 from deploy.target import Target
 from deploy.transactions import Run
+
+_REPLAY_POLL = 0.5
+"""Seconds between two looks at a standby that has not replayed all."""
 
 
 @operation()
@@ -55,9 +60,11 @@ def migrate(**arguments: Any) -> Commands:
     for note in planned.notes:
         host.log(note)
     if not planned.pending:
-        host.noop(f"{len(wanted.source.migrations)} migration(s) at target")
+        at_target = f"{len(wanted.source.migrations)} migration(s) at target"
+        host.noop("standby: nothing to migrate" if seen.in_recovery else at_target)
         return
     _show([(f"pending: {migration}", migration) for migration in planned.pending])
+    failover.before_writing(seen.server)
     run = Run.of(wanted, planned, seen)
     for migration in planned.pending:
         if migration.transactional:
@@ -87,6 +94,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
     _show([(f"to revert: {up}", down) for up, down in reversal.steps])
+    failover.before_writing(seen.server)
     run = Run.of(wanted, planned, seen)
     for up, down in reversal.steps:
         yield from reverting.revert(run, up, down, allow_data_loss=allow_data_loss)
@@ -111,6 +119,7 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
         return
     if not state.is_executing and adoption.action == "record":
         host.log(f"to record without running it: {migration}; contract holds")
+    failover.before_writing(seen.server)
     yield from adopting.write(Run.of(wanted, planned, seen), migration, adoption)
 
 
@@ -146,7 +155,8 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
 
     A check that the role may not run proves nothing: its host fails too, and the line says what to grant.
-    `after_migration`: a plan that still has something to migrate is not verified yet.
+    `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
+    shows the source's versions, which is waited for; without a migration before it also as soon as the contract holds there.
     """
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
@@ -154,6 +164,13 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
+    lacking = replay.missing(wanted.source, seen)
+    if lacking and (after_migration or not wanted.checks or seen.violations or seen.check_error):
+        if not state.is_executing:
+            verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
+            host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
+            return
+        seen = _replayed(wanted, arguments, lacking, after_migration)
     if seen.check_error is not None:
         yield from failure.fail(seen.check_error.lines())
         return
@@ -173,6 +190,24 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
 
 
+def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration], after_migration: bool) -> Observation:
+    """A standby once its ledger shows all of the source. Raises Failed after `replay_wait`, with its lag.
+
+    Where nothing was migrated before, what is wrong there need not come from the lag, and is said too.
+    """
+    patience = wanted.settings.replay_wait
+    deadline = time.monotonic() + patience / 1000
+    host.log(f"standby: waits up to {patience / 1000:g} s for {len(lacking)} migration(s)")
+    while True:
+        seen = _read(wanted, arguments)
+        if not (lacking := replay.missing(wanted.source, seen)):
+            return seen
+        if time.monotonic() > deadline:
+            found = () if after_migration else summary.violations(seen.violations, *verb.room())
+            raise Failed(replay.behind(lacking, seen.server.replay, patience), *found)
+        time.sleep(_REPLAY_POLL)
+
+
 def _probe(wanted: Target, seen: Observation) -> Probed:
     """Try the named queries and storage when `probe_rows` asks for it. What it writes is rolled back: to pyinfra it is a read."""
     rows = wanted.settings.probe_rows
@@ -184,8 +219,7 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        endpoint = cast(PostgresConnector, host.connector).endpoint
-        with leases.turn(endpoint.host, endpoint.port):  # side by side, probes would measure each other
+        with leases.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
@@ -208,15 +242,9 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
-    deadline = time.monotonic() + wanted.settings.lock_wait / 1000
 
     def ask(only: Collection[str] | None = None) -> Answer:
-        while True:
-            answer: Answer = host.get_fact(Database, arguments=arguments, only=only)
-            busy = answer.error is not None and answer.error.sqlstate in transactions.BUSY
-            if not busy or time.monotonic() > deadline:
-                return answer
-            time.sleep(transactions.POLL)
+        return transactions.ask(lambda: host.get_fact(Database, arguments=arguments, only=only), wanted.settings)
 
     answer, check_error = ask(), None
     not_run: dict[str, str] = {}
@@ -228,8 +256,9 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
             answer, check_error, not_run = _one_by_one(wanted, answer, ask)
     if answer.error is not None:
         busy = answer.error.sqlstate in transactions.BUSY
-        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted)) if busy else answer.error).lines())
+        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted.settings)) if busy else answer.error).lines())
     seen = observe(answer, check_error, getattr(host.connector, "login_pid", None), not_run)
+    failover.notice(seen.server)
     host.connector_data["observation"] = (wanted, seen)
     return seen
 

@@ -62,7 +62,7 @@ def make(target: Target, seen: Observation, *, runs: bool = True) -> Plan:
     )
 
 
-_BESIDE_THE_TABLES = {"owners", "search_path", "eligibility"}
+_BESIDE_THE_TABLES = {"owners", "search_path"}
 """Checks of what stands around the tables, on which it does not depend whether a file made them."""
 
 
@@ -142,7 +142,7 @@ def obstructed(target: Target, seen: Observation, pending: Sequence[Migration]) 
     """
     if not target.holds_contract or len(pending) < len(target.source.migrations):
         return None
-    wrong = [v for v in seen.violations if v.check == "columns" or (v.check == "tables" and v.actual != "missing")]
+    wrong = [v for v in seen.violations if v.check in ("columns", "constraints") or (v.check == "tables" and v.actual != "missing")]
     if not wrong:
         return None
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""

@@ -30,7 +30,6 @@ _BATCH = 50_000
 _STATEMENT_TIMEOUT = 60_000
 """Milliseconds for one message, whatever the data says: a batch needs longer than `statement_timeout` may allow a check."""
 
-_GRACE = 10.0
 _RUNS = 200
 _SECONDS = 5
 """A query runs so often, or as long."""
@@ -118,7 +117,7 @@ def storage() -> str:
 
 
 def _message(sql: str) -> Script:
-    return Script(sql, timeout=_STATEMENT_TIMEOUT / 1000 + _GRACE)
+    return Script(sql, statement_timeout=_STATEMENT_TIMEOUT)
 
 
 def _refusal(begun: Answer) -> str | None:

@@ -5,20 +5,20 @@ It isn't named `purge`: a module of that name would replace the verb of that nam
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import batches, failure, purged, retention, target, transactions, verb
+from deploy import batches, failover, failure, purged, retention, target, transactions, verb
 from deploy.facts import Asked
 from deploy.failure import Commands
 from deploy.findings import PurgeFindings
 from deploy.purged import Expired
 from deploy.retention import Cutoffs, Span
 from deploy.script import Answer, Script
+from deploy.server import Server
 from deploy.settings import Settings
 
 
@@ -34,7 +34,9 @@ def purge(**arguments: Any) -> Commands:
     if looked.error is not None:
         yield from failure.fail(looked.error.lines())
         return
-    if looked.column("in_recovery"):
+    server = Server.of(looked)
+    failover.notice(server)
+    if server.in_recovery:
         _nothing(["standby: left alone, its primary is the one to purge"], PurgeFindings(host.name, note="standby"))
         return
     if (problem := purged.problem(looked)) is not None:
@@ -59,19 +61,13 @@ def purge(**arguments: Any) -> Commands:
         return
     verb.purged(seen)
     _announce(spans, expired)
-    yield FunctionCommand(batches.delete, (values, spans, {table.table: table.rows for table in expired}, seen), {})
+    failover.before_writing(server)
+    yield FunctionCommand(batches.delete, (values, server, spans, {table.table: table.rows for table in expired}, seen), {})
 
 
 def _ask(values: Settings, script: Script) -> Answer:
-    """The answer to a script that reads; while a table is locked as a whole, asked again for `lock_wait`."""
-    deadline = time.monotonic() + values.lock_wait / 1000
-    while True:
-        answer = host.get_fact(Asked, script=script)
-        if answer.error is None or answer.error.sqlstate not in transactions.BUSY:
-            return answer
-        if time.monotonic() > deadline:
-            return Answer(error=batches.explained(answer.error, values))
-        time.sleep(transactions.POLL)
+    answer = transactions.ask(lambda: host.get_fact(Asked, script=script), values)
+    return answer if answer.error is None else Answer(error=batches.explained(answer.error, values))
 
 
 def _cutoffs(values: Settings, taken: Cutoffs | None = None) -> Cutoffs | None:

@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-VERBS = {"deploy.apply": "apply", "deploy.verify": "verify", "deploy.purge": "purge"}
-"""The verbs whose hosts are summed up, as the command line names them; each takes `report=DIR`."""
+VERBS = {f"deploy.{verb}": verb for verb in ("apply", "verify", "purge", "revert", "adopt")}
+"""The verbs whose hosts are summed up, as the command line names them."""
+
+_VERIFY = ("apply", "verify")
+_REPORT = (*_VERIFY, "purge")
+"""Those that take `report=DIR`."""
 
 
 class Recorder(BaseStateCallback):
@@ -59,7 +63,7 @@ class Recorder(BaseStateCallback):
         """A verb of VERBS runs with these arguments. Raises Refused when its report can't be written."""
         self.verb = verb
         self._arguments = {key: value for key, value in arguments.items() if key != "report"}
-        if arguments.get("report") is not None and self.folder is None:
+        if verb in _REPORT and arguments.get("report") is not None and self.folder is None:
             self.folder = _prepare(arguments["report"], (report.PURGE,) if verb == "purge" else report.NAMES)
 
     def host_connect_error(self, state: State, host: Host, error: Exception) -> None:  # type: ignore[override]
@@ -94,20 +98,23 @@ class Recorder(BaseStateCallback):
             raise Refused(f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
     def _finish(self, ended: BaseException | None) -> None:
-        if self.verb == "purge":
-            self._write({report.PURGE: self._purge_report(ended)})
-            return
         fleet = self.fleet(ended)
-        refused = isinstance(ended, Refused) and not self._found
-        for number, line in enumerate(() if refused else summary.lines(fleet, width(4))):
+        through = self._through()
+        refused = isinstance(ended, Refused) and not (self._found or through)
+        lines = () if refused else summary.lines(fleet, width(4), None if self.verb in _VERIFY else through)
+        for number, line in enumerate(lines):
             text = f"--> {line.text}" if number == 0 else line.text
             (logger.error if line.broken else logger.info)(text)
-        self._write(report.files(fleet) if self.folder is not None else {})
+        if self.folder is not None:
+            self._write({report.PURGE: self._purge_report(ended)} if self.verb == "purge" else report.files(fleet))
+
+    def _through(self) -> set[str]:
+        """The hosts on which every operation of the run was executed, without a failure."""
+        hosts = {host.name: host for host in self.state.inventory}
+        return {name for name, host in hosts.items() if 0 < len(self.state.ops[host]) == self.state.results[host].ops}
 
     def _write(self, files: Mapping[str, bytes]) -> None:
-        """Write the report if one is wanted."""
-        if self.folder is None:
-            return
+        assert self.folder is not None
         try:
             for name, content in files.items():
                 (self.folder / name).write_bytes(content)
@@ -142,7 +149,7 @@ class Recorder(BaseStateCallback):
             tool_version=version("integration-health-deploy"),
             dry=self.dry,
             hosts=hosts,
-            checks=all_checks(hosts, self._planned()),
+            checks=all_checks(hosts, self._planned()) if self.verb in _VERIFY else (),
             not_verified={name: reasons[name] for name in sorted(reasons)},
         )
 

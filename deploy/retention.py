@@ -77,7 +77,7 @@ def look(values: Settings, cutoffs: Cutoffs | None) -> Script:
         days=values.retention_days,
         health_days=values.health_retention_days,
     )
-    return read(replace(values, owner=None), [query])
+    return read(replace(values, owner=None), [query, templates.own("session/server.sql.j2")])
 
 
 def read(values: Settings, queries: Sequence[str]) -> Script:
@@ -109,4 +109,4 @@ def _script(values: Settings, name: str, **variables: Any) -> Script:
         key_low=LOCK_KEY & 0xFFFFFFFF,
         **variables,
     )
-    return Script(sql, timeout=target.patience(values))
+    return Script(sql)

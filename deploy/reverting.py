@@ -11,8 +11,11 @@ from deploy import ledger, no_transaction, templates
 from deploy.failure import Commands, Failed
 from deploy.ledger import Row, State
 from deploy.migrations import Migration, Source
-from deploy.script import Part, Script
+from deploy.script import File, Script
 from deploy.transactions import Run, Steps, ended_transaction, send, under_lock
+
+Loss = tuple[str, int, int]
+"""What a down file did (`drop`, `empty`, `drop column`), to which table (oid), and to which column (number, else 0)."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,13 @@ def revert(run: Run, up: Migration, down: Migration, *, allow_data_loss: bool) -
             yield Script("ROLLBACK")
             raise Failed(run.dirty_problem(state.dirty))
         yield from send(Script(templates.own("revert/remember.sql.j2")))
-        gone = yield from _run(run, down)
-        if gone and not allow_data_loss:
-            yield from _refuse_loss(down, gone)
+        lost = yield from _run(run, down)
+        if lost and not allow_data_loss:
+            yield from _refuse_loss(down, lost)
             again = yield from _run(run, down)
-            if set(again) - set(gone):
+            if not set(again) <= set(lost):
                 yield Script("ROLLBACK")
-                raise Failed(f"{down.file}: dropped other tables the second time; nothing was reverted, run the command again")
+                raise Failed(f"{down.file}: took other data away the second time; nothing was reverted, run the command again")
         elapsed = run.elapsed
         forgotten = yield from send(Script(templates.own("revert/forget.sql.j2", ledger=run.place.name, version=up.version)))
         if not forgotten.rows:
@@ -96,24 +99,26 @@ def revert(run: Run, up: Migration, down: Migration, *, allow_data_loss: bool) -
     host.log((yield from under_lock(run, up.version, attempt, settled)))
 
 
-def _run(run: Run, down: Migration) -> Steps[Sequence[int]]:
-    """Run the down file; the tables (oids) that are gone after it."""
-    yield from send(Script(Part(down.sql, down.file)))
-    answer = yield from send(Script(templates.own("revert/gone.sql.j2", version=down.version, owner=run.place.owner)))
+def _run(run: Run, down: Migration) -> Steps[list[Loss]]:
+    """Run the down file; what it took away."""
+    yield from send(Script(File(down.sql, down.file)))
+    answer = yield from send(Script(templates.own("revert/lost.sql.j2", version=down.version, owner=run.place.owner)))
     if not answer.column("same_transaction"):
         yield Script("ROLLBACK;\n", ledger.reset())
         raise Failed(ended_transaction(down, "taken from the ledger"))
-    gone: Sequence[int] = answer.column("gone")
-    return gone
+    return [(how, table, column) for how, table, column in answer.column("lost")]
 
 
-def _refuse_loss(down: Migration, gone: Sequence[int]) -> Steps[None]:
-    """Back to before the down file, which is about to run again unless a table that it drops holds a row."""
-    answer = yield from send(Script(templates.own("revert/held.sql.j2", gone=gone)))
-    held: str | None = answer.column("held")
-    if held is not None:
+def _refuse_loss(down: Migration, lost: Sequence[Loss]) -> Steps[None]:
+    """Back to before the down file, which is about to run again unless it takes rows away, or a column with values."""
+    answer = yield from send(Script(templates.own("revert/held.sql.j2", lost=lost)))
+    held: dict[str, list[str]] = {}
+    for how, name in answer.column("held"):
+        held.setdefault(how, []).append(name)
+    if held:
+        taken = " and ".join(f"{how} {', '.join(names)}" for how, names in held.items())
         yield Script("ROLLBACK")
         raise Failed(
-            f"{down.file}: would drop {held}, which holds rows; it was rolled back: save the rows elsewhere and empty the table, "
+            f"{down.file}: would {taken}, which holds rows; it was rolled back: save the rows elsewhere and empty the table, "
             "or pass allow_data_loss=true"
         )

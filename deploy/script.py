@@ -30,6 +30,11 @@ class Part:
 
 
 @dataclass(frozen=True)
+class File(Part):
+    """The text of a migration, with any number of statements."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a command gave: the rows of all its statements, in order, or the error that ended it."""
 
@@ -59,13 +64,14 @@ class Script(StringCommand):
     """One message of SQL.
 
     The connector reports an SQL error in the answer instead of failing the command, so that the caller can judge it:
-    `yield script`, then look at `script.answer`. `timeout` bounds the wait for the answer, in seconds (None: no bound).
-    With `keep` the connection is not given up after it, although it is outside a transaction: it holds a lock or settings.
+    `yield script`, then look at `script.answer`. `statement_timeout` is what it has the server allow each of its statements, in
+    milliseconds (0: no end); None where that is the host's. With `keep` the connection is not given up after it, although it is
+    outside a transaction: it holds a lock or settings.
     """
 
-    def __init__(self, *parts: Part | str, timeout: float | None = None, keep: bool = False) -> None:
+    def __init__(self, *parts: Part | str, statement_timeout: int | None = None, keep: bool = False) -> None:
         self.parts = tuple(Part(part) if isinstance(part, str) else part for part in parts)
-        self.timeout = timeout
+        self.statement_timeout = statement_timeout
         self.keep = keep
         self.answer = Answer(error=SqlError("not run yet"))
         super().__init__("".join(part.sql for part in self.parts))

@@ -5,54 +5,26 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from deploy import leases, rows
+from deploy import leases, patience, rows, tunnel
 from deploy.connecting import FULL
+from deploy.connection import Connection
 from deploy.conninfo import Endpoint
 from deploy.errors import SqlError
+from deploy.patience import GivenUp
 from deploy.script import Answer, Part, locate
 
 _CANCEL_TIMEOUT = 3.0
 """Seconds to wait until the server has taken a cancel request."""
 
-_GRACE = 10.0
-"""Seconds beyond what the server was given for a message of ours."""
-
 _FULL_POLL = 0.5
 """Seconds between two attempts to get a connection of a server that has none free."""
-
-
-class _DeadlinePassed(Exception):
-    pass
-
-
-class _Connection(psycopg.Connection[Any]):
-    """A connection whose waits end at `deadline` (of time.monotonic), with gevent and without."""
-
-    deadline: float | None = None
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        if self.deadline is not None:
-            gen = _bounded(gen, self.deadline)
-        return super().wait(gen, *args, **kwargs)
-
-
-def _bounded(gen: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if time.monotonic() > deadline:
-                raise _DeadlinePassed
-            wanted = gen.send(ready)
-    except StopIteration as stop:
-        return stop.value
 
 
 class Session:
@@ -64,11 +36,14 @@ class Session:
 
     def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0) -> None:
         self.endpoint = endpoint
-        self._slots = leases.Slots(1) if limit is None else leases.slots(endpoint.host, endpoint.port, limit)
+        self._slots = leases.Slots(1) if limit is None else leases.slots(*endpoint.server, limit)
+        self._kind = Connection.through(endpoint.bastion)
         self._patience = patience
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._notices: list[str] = []
         self.login_pid: int | None = None
+        self.label = endpoint.label
+        """For messages: of several hosts the one that was reached."""
 
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
@@ -83,9 +58,11 @@ class Session:
             self._slots.give_back(self)
             raise
         self.login_pid = self._connection.info.backend_pid
+        if self.endpoint.choices:
+            self.label = self.endpoint.named(*self._connection.reached)
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
-    def _wait_for_connection(self) -> _Connection:
+    def _wait_for_connection(self) -> Connection:
         while True:
             try:
                 connection = self._connect()
@@ -98,15 +75,16 @@ class Session:
             self._slots.shed()
             time.sleep(_FULL_POLL)
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         parameters = self.endpoint.parameters
-        try:
-            return _Connection.connect(make_conninfo(**parameters), autocommit=True)
-        except psycopg.OperationalError as error:
-            # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
-            if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
-                raise
-        return _Connection.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
+        with tunnel.turn(self.endpoint.bastion):
+            try:
+                return self._kind.connect(make_conninfo(**parameters), autocommit=True)
+            except psycopg.OperationalError as error:
+                # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
+                if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
+                    raise
+            return self._kind.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -130,72 +108,77 @@ class Session:
             connection.close()
 
     def run(
-        self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False, statement_timeout: float = 0
+        self, parts: Sequence[Part], timeout: float | None, *, keep: bool = False, ours: bool = True
     ) -> tuple[Answer, list[str]]:
         """Send the joined parts as one message; give the answer and the server's notices. A failed command rolls back.
 
-        `timeout` in seconds: after it the command is cancelled and the connection closed; without it, in a transaction, what
-        follows from the server's `statement_timeout` in seconds (0: none). With `keep` the connection is not
-        given up afterwards, also outside a transaction.
+        After `timeout` in seconds, or without it when the server lets nobody in any more, the command is cancelled and the
+        connection closed. With `keep` the connection is not given up afterwards, also outside a transaction. What is `ours` may
+        be run again, whatever became of it.
         """
         connection = self._connection
         assert connection is not None
         self._notices = []
-        if timeout is None:
-            timeout = _bound(connection, parts, statement_timeout)
-        connection.deadline = None if timeout is None else time.monotonic() + timeout
+        connection.check = patience.Watch(self._knock) if timeout is None else patience.until(timeout)
         try:
             answer = Answer(rows=tuple(rows.read(connection.execute("".join(part.sql for part in parts).encode()))))
-        except _DeadlinePassed:
+        except GivenUp as given_up:
             self._cancel(connection)
-            lost = f"no answer from {self.endpoint.label} within {timeout:g} s; the command was cancelled"
+            lost = f"no answer from {self.label} {given_up}; the command was cancelled"
             answer = Answer(error=SqlError(f"{lost}; run it again when the server answers"))
         except UnicodeEncodeError:
             answer = Answer(error=SqlError("the SQL holds invalid Unicode, which Postgres refuses; write it without"))
             self._roll_back(connection)
         except psycopg.Error as error:
-            answer = Answer(error=_lost(error, parts, self.endpoint) if connection.closed else _sql_error(error, parts))
+            answer = Answer(error=self._lost(connection, error, parts, ours) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         except BaseException:
             self.close()  # its slot too, for which other hosts may wait
             raise
         finally:
-            connection.deadline = None
+            connection.check = None
         if connection.closed:
             self.close()
         elif connection.info.transaction_status == pq.TransactionStatus.IDLE and not keep:
             self.park()
         return answer, self._notices
 
-    def _cancel(self, connection: _Connection) -> None:
-        connection.deadline = None
+    def _knock(self) -> bool:
+        """Whether the server lets one more in, or says why not."""
+        try:
+            self._connect().close()
+        except psycopg.errors.ConnectionTimeout:
+            return False
+        except (psycopg.Error, OSError):
+            pass
+        return True
+
+    def _lost(self, connection: Connection, error: psycopg.Error, parts: Sequence[Part], ours: bool) -> SqlError:
+        reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
+        if error.diag.sqlstate is not None:
+            reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
+        advice = (
+            "what was committed stays, run the command again" if ours else "look whether it was committed before you run it again"
+        )
+        return SqlError(f"connection to {self.label} lost: {connection.failure() or reason}; {advice}", **_file(parts))
+
+    def _cancel(self, connection: Connection) -> None:
+        connection.check = None
         with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
             connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
         connection.close()
 
-    def _roll_back(self, connection: _Connection) -> None:
+    def _roll_back(self, connection: Connection) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:
             return
-        connection.deadline = time.monotonic() + _GRACE
+        connection.check = patience.until(patience.GRACE)
         try:
             connection.rollback()
-        except (psycopg.Error, _DeadlinePassed):
+        except (psycopg.Error, GivenUp):
             connection.close()
 
 
-def _bound(connection: _Connection, parts: Sequence[Part], statement_timeout: float) -> float | None:
-    """Seconds after which a server that says nothing is given up: in a transaction of ours it should have said `timeout`.
-
-    The server's own timeout is for each statement; a file has at most one more than semicolons, other messages are short.
-    """
-    opens = parts[0].sql.startswith("BEGIN")
-    if not statement_timeout or not (opens or connection.info.transaction_status != pq.TransactionStatus.IDLE):
-        return None
-    statements = sum(part.sql.count(";") + 1 for part in parts if part.name is not None)
-    return statement_timeout * max(1, statements) + _GRACE
-
-
-def _gone(connection: _Connection) -> bool:
+def _gone(connection: Connection) -> bool:
     """Whether the server closed an idle connection. Doesn't wait; the first read may find a farewell, the second the end."""
     try:
         connection.pgconn.consume_input()
@@ -203,15 +186,6 @@ def _gone(connection: _Connection) -> bool:
     except psycopg.Error:
         return True
     return False
-
-
-def _lost(error: psycopg.Error, parts: Sequence[Part], endpoint: Endpoint) -> SqlError:
-    reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
-    if error.diag.sqlstate is not None:
-        reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
-    return SqlError(
-        f"connection to {endpoint.label} lost: {reason}; what was committed is in the ledger, run the command again", **_file(parts)
-    )
 
 
 def _file(parts: Sequence[Part]) -> dict[str, Any]:

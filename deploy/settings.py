@@ -67,6 +67,7 @@ class Settings:
     retention_days: Days = 90
     health_retention_days: Days | None = None
     batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    replay_wait: Duration = 30_000
     wave: Annotated[int, Field(ge=0)] = 0
     max_connections_per_server: Annotated[int, Field(ge=1)] = 8
     audit: bool = False
@@ -82,6 +83,8 @@ class Settings:
     postgres_password: str | None = None
     postgres_sslmode: str | None = None
     postgres_sslrootcert: str | None = None
+    postgres_ssh: str | None = None
+    postgres_ssh_key: str | None = None
 
     @property
     def packaged(self) -> bool:
@@ -98,7 +101,7 @@ _FOREIGN_SOURCE: Mapping[str, Any] = {
 """Defaults for another source: as SQLx does."""
 
 
-NOT_YET = ("postgres_ssh", "postgres_ssh_key", "shadow_conninfo", "replay_wait")
+NOT_YET = ("shadow_conninfo",)
 """Keys that are reserved: to ignore one would be to do something else than what was asked for."""
 
 

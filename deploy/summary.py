@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from deploy.checks import Violation
+from deploy.findings import HostFindings
 from deploy.report.fleet import Fleet, condition, sentence
 
 LISTED = 30
@@ -43,15 +44,16 @@ class Line:
     broken: bool = False
 
 
-def lines(fleet: Fleet, width: int | None) -> list[Line]:
+def lines(fleet: Fleet, width: int | None, through: Collection[str] | None = None) -> list[Line]:
     """How many hosts are as wanted, then a line for each one that is not, with what is wrong there first.
 
-    Each line is cut to `width` when there is one. Nothing for a single host, whose own lines stand right above.
+    `through` names the hosts on which a verb that doesn't verify did all of its work; None for one that does. Each line is cut to
+    `width` when there is one. Nothing for a single host, whose own lines stand right above.
     """
     if len(fleet.hosts) < 2:
         return []
     broken = fleet.broken()
-    result = [Line(_headline(fleet, len(broken)))]
+    result = [Line(_headline(fleet, broken, through))]
     room = min(max((len(host.host) for host in broken), default=0), _NAME)
     for host in broken[:LISTED]:
         if condition(host) != "violations":
@@ -61,17 +63,21 @@ def lines(fleet: Fleet, width: int | None) -> list[Line]:
             what = f"{count} violation{'' if count == 1 else 's'}: {host.violations[0]}"
         result.append(Line(_cut(f"{_cut(_plain(host.host), _NAME):{room}}  {_plain(what)}", width), broken=True))
     if len(broken) > LISTED:
-        result.append(Line(f"and {len(broken) - LISTED} more; report=DIR writes a page with all of them", broken=True))
+        where = "report=DIR writes a page with all of them" if through is None else "the lines of each stand above"
+        result.append(Line(f"and {len(broken) - LISTED} more; {where}", broken=True))
     return result
 
 
-def _headline(fleet: Fleet, broken: int) -> str:
-    counts = fleet.counts
-    said = [f"{counts['as wanted']} hosts as wanted" if counts["as wanted"] != 1 else "1 host as wanted"]
+def _headline(fleet: Fleet, broken: Sequence[HostFindings], through: Collection[str] | None) -> str:
+    wanted, rest, word = fleet.counts["as wanted"], fleet.counts["not verified"], "not verified"
+    if through is not None:
+        wanted = len(set(through) - {host.host for host in broken})
+        rest, word = len(fleet.hosts) - len(broken) - wanted, "not finished"
+    said = [f"{wanted} hosts as wanted" if wanted != 1 else "1 host as wanted"]
     if broken:
-        said.append(f"{broken} not")
-    if counts["not verified"]:
-        said.append(f"{counts['not verified']} not verified")
+        said.append(f"{len(broken)} not")
+    if rest:
+        said.append(f"{rest} {word}")
     return ", ".join(said) + (":" if broken else "")
 
 

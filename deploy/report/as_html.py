@@ -56,6 +56,7 @@ def render(fleet: Fleet) -> bytes:
             advice=advise(fleet),
             plot=plot(fleet),
             servers=_servers(fleet),
+            versions=_versions(fleet),
             unprobed=_grouped(fleet),
         )
     )
@@ -99,6 +100,12 @@ def _servers(fleet: Fleet) -> list[tuple[str, str, int]]:
     counted = Counter((host.server_version or "", host.role or "") for host in fleet.hosts)
     ordered = sorted(counted.items(), key=lambda item: (not item[0][0], _numbers(item[0][0]), item[0]))
     return [(version or "unknown", role or "unknown", count) for (version, role), count in ordered]
+
+
+def _versions(fleet: Fleet) -> list[str]:
+    """The versions of the servers that were reached, without what a packager added, oldest first."""
+    seen = {host.server_version.split(" ")[0] for host in fleet.hosts if host.server_version}
+    return sorted(seen, key=lambda version: (_numbers(version), version))
 
 
 def _numbers(version: str) -> list[int]:

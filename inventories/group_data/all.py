@@ -29,6 +29,9 @@ repair_invalid_indexes = False
 # How long to wait for another migrator, or to retry a busy table.
 lock_wait = "60s"
 
+# How long a standby may take to replay the migration before it is verified; then it says its lag.
+replay_wait = "30s"
+
 # Milliseconds that a named query may take; rows of the probes that measure it (0: none).
 query_budget_ms = 100
 probe_rows = 0
@@ -47,3 +50,7 @@ max_connections_per_server = 8
 
 # Record who applied what in a table beside the ledger.
 audit = False
+
+# The bastion that leads to the servers, [USER@]HOST[:PORT] or a name of ~/.ssh/config, and a private key for it. None: no bastion.
+postgres_ssh = None
+postgres_ssh_key = None

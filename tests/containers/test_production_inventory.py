@@ -116,7 +116,9 @@ def test_a_server_of_another_authority_gets_nothing(files: Fleet, pyinfra: Pyinf
     done = pyinfra(PROD, "-y", "deploy.apply", environment={**os.environ, "PGSERVICEFILE": str(tmp_path / "services.conf")})
 
     assert done.code == 1
-    assert all("certificate verify failed" in line for line in red_lines(done)), done.out
+    reason = "SSL error: certificate verify failed: unable to get local issuer certificate"
+    step = "set sslrootcert to the PEM file of the authority that signed the server's certificate"
+    assert all(line.endswith(f"{reason}; {step}") for line in red_lines(done)), done.out
     assert files.deployed() == [False, False, False]
 
 

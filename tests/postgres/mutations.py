@@ -60,12 +60,16 @@ INDEXES = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """`object` is what the violation must name. `$schema` in the SQL is a name of its own. `fails`: it ends in an error, as meant."""
+    """`object` is what the violation must name; there are `lines` of them. `$schema` in the SQL is a name of its own.
+
+    `fails`: it ends in an error, as meant.
+    """
 
     object: str
     sql: str
     fails: bool = False
     since: int = 13
+    lines: int = 1
 
 
 def _columns() -> Iterator[Mutation]:
@@ -84,7 +88,7 @@ def _columns() -> Iterator[Mutation]:
         yield Mutation(column, f"{change} SET DEFAULT {OTHER_DEFAULTS[kind]}")
     yield Mutation(f"{HEALTH}.note", f"ALTER TABLE {HEALTH} ADD COLUMN note text")
     yield Mutation(f"{HEALTH}.error_rate", f"ALTER TABLE {HEALTH} DROP COLUMN error_rate")
-    yield Mutation(f"{EVENTS}.message", f"ALTER TABLE {EVENTS} RENAME COLUMN message TO text")
+    yield Mutation(f"{EVENTS}.message", f"ALTER TABLE {EVENTS} RENAME COLUMN message TO text", lines=2)
     yield Mutation(f"{EVENTS}.severity", f'ALTER TABLE {EVENTS} ALTER COLUMN severity TYPE varchar(20) COLLATE "POSIX"')
     yield Mutation(
         f"{HEALTH}.updated_at",
@@ -102,6 +106,7 @@ def _constraints() -> Iterator[Mutation]:
         drop = f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey"
         yield Mutation(f"{table}_pkey", drop)
         yield Mutation(f"{table}_pkey", f"{drop}, ADD CONSTRAINT {table}_pkey PRIMARY KEY (id, integration_id)")
+        yield Mutation(f"{table}_pkey", f"{drop}; CREATE UNIQUE INDEX {table}_pkey ON {table} (id)")
         yield Mutation(f"{table}_pkey", f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{table}_pkey'::regclass")
     drop = f"ALTER TABLE {HEALTH} DROP CONSTRAINT {UNIQUE}"
     yield Mutation(UNIQUE, drop)
@@ -115,6 +120,8 @@ def _constraints() -> Iterator[Mutation]:
         yield Mutation(UNIQUE, f"{drop}, ADD CONSTRAINT {UNIQUE} UNIQUE {columns}")
     yield Mutation(UNIQUE, f"{drop}, ADD CONSTRAINT {UNIQUE} UNIQUE NULLS NOT DISTINCT (integration_id, last_checked)", since=15)
     yield Mutation(UNIQUE, f"{drop}; CREATE UNIQUE INDEX {UNIQUE} ON {HEALTH} (integration_id, last_checked)")
+    yield Mutation(UNIQUE, f"ALTER TABLE {HEALTH} RENAME CONSTRAINT {UNIQUE} TO other", lines=2)
+    yield Mutation("extra", f"ALTER TABLE {HEALTH} ADD CONSTRAINT extra UNIQUE (integration_id, last_checked)")
     yield Mutation(UNIQUE, f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{UNIQUE}'::regclass")
     add = f"ALTER TABLE {EVENTS} ADD CONSTRAINT extra"
     yield Mutation("extra", f"{add} UNIQUE (integration_id, occurred_at)")
@@ -122,7 +129,12 @@ def _constraints() -> Iterator[Mutation]:
     yield Mutation("extra", f"{add} CHECK (severity <> '') NOT VALID")
     yield Mutation("extra", f"{add} CHECK (severity <> '') NOT ENFORCED", since=18)
     yield Mutation("extra", f"{add} EXCLUDE USING btree (integration_id WITH =)")
-    yield Mutation("extra", f"{add} NOT NULL message NOT VALID", since=18)
+    yield Mutation(f"{EVENTS}.message", f"{add} NOT NULL message NOT VALID", since=18)
+    yield Mutation(
+        f"{EVENTS}.severity",
+        f"ALTER TABLE {EVENTS} ALTER severity DROP NOT NULL; {add} NOT NULL severity NOT VALID",
+        since=18,
+    )
     yield Mutation(
         "extra", f"CREATE TABLE partner (id varchar(50) PRIMARY KEY); {add} FOREIGN KEY (integration_id) REFERENCES partner"
     )
@@ -189,6 +201,7 @@ def _tables() -> Iterator[Mutation]:
     yield Mutation(
         EVENTS,
         f"ALTER TABLE {EVENTS} RENAME TO t; CREATE TABLE {EVENTS} (LIKE t INCLUDING DEFAULTS) PARTITION BY RANGE (occurred_at)",
+        lines=5,  # itself, its primary key, three indexes
     )
     yield Mutation(
         HEALTH,

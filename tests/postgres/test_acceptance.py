@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from conftest import MIGRATION, VERSION, Pyinfra, Result
 from servers import Database
+from versions import every_version
 
 from deploy import ledger
 
@@ -55,7 +56,8 @@ def assert_reads_only(messages: list[str]) -> None:
     for message in messages:
         assert message.startswith("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n")
         assert message.rstrip().endswith("COMMIT;")
-        assert len(re.findall(r"\b(?:BEGIN TRANSACTION|COMMIT|ROLLBACK|END;|READ WRITE|transaction_read_only)", message)) == 2
+        outside = re.sub(r"(\$\w*\$).*?\1", "", message, flags=re.DOTALL)  # a DO block can't end the transaction it is in
+        assert len(re.findall(r"\b(?:BEGIN TRANSACTION|COMMIT|ROLLBACK|READ WRITE|transaction_read_only)|;\s*END\b", outside)) == 2
         assert not re.search(r"pg_\w*advisory\w*\(", message)
 
 
@@ -70,6 +72,7 @@ def assert_at_target_takes_access_share_only(case: Case) -> None:
     assert (second.change("Migrate"), second.change("Verify")) == ("no change", "no change")
 
 
+@every_version
 def test_the_story_is_deployed_and_a_second_run_changes_nothing(case: Case, story: Database) -> None:
     empty = case.database.dump()
 
@@ -131,6 +134,7 @@ def test_with_yes_and_diff_the_sql_is_shown_as_it_is_about_to_run(case: Case) ->
     assert lines.count(f"{MIGRATION.name}:") == 1
 
 
+@every_version
 def test_the_ledger_is_made_and_filled_as_sqlx_does(case: Case) -> None:
     case.run("-y", "deploy.apply")
 
@@ -152,6 +156,7 @@ def test_the_ledger_is_made_and_filled_as_sqlx_does(case: Case) -> None:
     ]
 
 
+@every_version
 def test_the_schema_is_deployed_into_the_schema_that_the_data_names(case: Case, story: Database) -> None:
     """The same bytes and the same checksum: only the search_path of the transaction differs."""
     case.database.psql('CREATE SCHEMA "odd ""name"; CREATE TABLE public.integration_health (other int)')
@@ -162,13 +167,13 @@ def test_the_schema_is_deployed_into_the_schema_that_the_data_names(case: Case, 
         assert (result.code, result.change("Migrate"), result.change("Verify")) == (0, want, "no change"), result.out
     got = case.database.dump('--schema="odd ""name"', "--exclude-table=*._sqlx_migrations")
     statements = [line for line in got.splitlines() if not line.startswith(("--", "CREATE SCHEMA", "ALTER SCHEMA"))]
-    want = [line for line in story.dump().splitlines() if not line.startswith("--")]
+    want = [line for line in story.dump("--table=integration_*").splitlines() if not line.startswith("--")]
     assert "\n".join(filter(None, statements)).replace('"odd ""name".', "public.") == "\n".join(filter(None, want))
     assert case.database.psql('SELECT count(*) FROM "odd ""name"._sqlx_migrations') == "1"
     assert case.database.psql("SELECT to_regclass('public._sqlx_migrations')") == ""
 
 
-@embedded_only
+@every_version
 def test_events_are_stored_with_all_their_fields(case: Case) -> None:
     """The story's last criterion, on what was deployed."""
     case.run("-y", "deploy.apply")

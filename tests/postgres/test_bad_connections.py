@@ -74,12 +74,13 @@ def test_each_host_that_can_not_be_reached_fails_alone_with_one_sentence(
             "wrong-sslmode": (
                 {**data, "postgres_sslmode": "always"},
                 f'can\'t connect to 127.0.0.1:{port}: invalid sslmode value: "always"; '
-                "check postgres_sslmode and postgres_sslrootcert",
+                "write disable, allow, prefer, require, verify-ca or verify-full",
             ),
             "no-tls": (
                 {**data, "postgres_sslmode": "require"},
                 f'can\'t connect to 127.0.0.1:{port}: connection to server at "127.0.0.1", port {port} failed: '
-                "server does not support SSL, but SSL was required; check postgres_sslmode and postgres_sslrootcert",
+                "server does not support SSL, but SSL was required; "
+                "check host and port, or set ssl = on in the server's postgresql.conf",
             ),
         }
         hosts = {f"@postgres/{name}": given for name, (given, _) in cases.items()}

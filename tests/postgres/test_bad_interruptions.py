@@ -64,7 +64,7 @@ def test_a_session_that_is_terminated_in_the_middle_of_a_file_fails_alone(
 
     assert said(result, ONE)[2:] == [
         f"2_second.sql: connection to 127.0.0.1:{database.server.port} lost: 57P01: FATAL: terminating connection due to "
-        "administrator command; what was committed is in the ledger, run the command again"
+        "administrator command; what was committed stays, run the command again"
     ]
     assert result.code == 1
     assert database.psql("SELECT version FROM _sqlx_migrations") == "1"
@@ -86,7 +86,7 @@ def test_a_server_that_stops_in_the_middle_of_a_file_fails_alone(
             result = running.result()
         assert said(result, ONE)[2:] == [
             f"2_second.sql: connection to 127.0.0.1:{other.port} lost: server closed the connection unexpectedly; "
-            "what was committed is in the ledger, run the command again"
+            "what was committed stays, run the command again"
         ]
         assert result.code == 1
         other.start()

@@ -54,13 +54,17 @@ BAD = {
         LEDGER + "ALTER TABLE _sqlx_migrations ADD author text NOT NULL",
         not_a_ledger("column author is NOT NULL and has no default"),
     ),
+    "table-without-its-key": (  # as pg_restore -t leaves it
+        MIGRATION.read_text(encoding="utf-8") + "ALTER TABLE integration_events DROP CONSTRAINT integration_events_pkey",
+        in_the_way("integration_events_pkey: expected PRIMARY KEY (id), found missing"),
+    ),
     "table-is-a-view": (
         "CREATE VIEW integration_health AS SELECT 1 AS x",
         in_the_way("integration_health: expected table, found view"),
     ),
     "table-of-another-shape": (
         "CREATE TABLE integration_events (id int, integration_id text, event_type text, occurred_at text)",
-        in_the_way("integration_events.created_at: expected timestamp with time zone DEFAULT now(), found missing and 7 more"),
+        in_the_way("integration_events.created_at: expected timestamp with time zone DEFAULT now(), found missing and 8 more"),
     ),
     "table-with-one-more-column": (
         MIGRATION.read_text(encoding="utf-8") + "ALTER TABLE integration_health ADD region text",

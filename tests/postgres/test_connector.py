@@ -138,7 +138,7 @@ def test_a_timeout_cancels_the_command_and_the_next_one_works(host: Host, databa
     started = time.monotonic()
     status, _, errors = run(host, "CREATE TABLE x (a int); SELECT pg_sleep(30)", _timeout=1)
     assert not status
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert len(errors) == 1
     assert errors[0].startswith("no answer from ") and " within 1 s; the command was cancelled; " in errors[0]
     assert run(host, "SELECT to_regclass('x') AS x") == (True, [{"x": None}], [])
@@ -155,6 +155,7 @@ def test_a_lost_connection_fails_the_command_and_the_next_one_opens_another(host
     status, _, errors = run(host, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert not status
     assert len(errors) == 1, errors
+    assert errors[0].endswith("; look whether it was committed before you run it again")
     assert run(host, "SELECT 1 AS a") == (True, [{"a": 1}], [])
 
 

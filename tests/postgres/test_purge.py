@@ -11,8 +11,10 @@ import pytest
 from aging import EVENTS, HOST, Purge, events, rows, scans, wait_for
 from conftest import MIGRATION, Pyinfra
 from servers import Database, Server, unprivileged
+from versions import every_version
 
 
+@every_version
 def test_what_is_past_retention_goes_and_the_rest_stays(aged: Database, purge: Purge) -> None:
     """By rows, and with one cut-off for all batches; the second run reads only and reports no changes."""
     health = aged.psql("SELECT * FROM integration_health ORDER BY id")
@@ -60,6 +62,7 @@ def test_diff_shows_the_sql_of_a_batch(purge: Purge) -> None:
     assert any("DELETE FROM ONLY" in line for line in purge(flags=("--dry", "--diff", "-y")).lines(HOST))
 
 
+@every_version
 def test_the_status_is_thinned_but_for_the_newest_of_each_integration(aged: Database, purge: Purge) -> None:
     """Also when the newest is older than the limit: the dead integration keeps one row."""
     result = purge("health_retention_days=30", "batch_rows=7")

@@ -99,6 +99,19 @@ def test_a_purge_that_was_killed_leaves_no_lock_and_the_next_one_goes_on(
     assert events(aged) == 89
 
 
+def test_a_purge_whose_session_is_terminated_says_what_stays(aged: Database, purge: Purge) -> None:
+    aged.psql(SLOW)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(purge, "batch_rows=20")
+        wait_for(lambda: events(aged) < 300)
+        aged.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'integration-health-deploy'")
+        result = run.result()
+    lost, told = [line for line in result.lines(HOST) if line.startswith(("connection", "deleted"))][-2:]
+    assert lost.startswith("connection to 127.0.0.1:") and lost.endswith("; what was committed stays, run the command again")
+    assert told.startswith(f"deleted {300 - events(aged)} rows of integration_events ")
+    assert result.code == 1
+
+
 def test_a_long_purge_tells_how_far_it_is(aged: Database, purge: Purge) -> None:
     aged.psql(SLOW)
     result = purge("batch_rows=20")

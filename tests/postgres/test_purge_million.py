@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import MIGRATION
-from servers import Database, Server, binaries
+from conftest import MIGRATION, programs
+from servers import Database, Server
 
 FILL = """INSERT INTO integration_events (integration_id, event_type, severity, message, metadata, occurred_at)
 SELECT 'integration-' || n % 20, 'pricing_sync_error', 'low', 'price of night ' || n, '{{"attempt": 1}}',
@@ -29,7 +29,7 @@ BATCH = 10_000
 @pytest.fixture(scope="module")
 def quiet() -> Iterator[Server]:
     """A server that logs every wait for a lock of more than 100 ms, and no statements."""
-    server = Server.create(binaries()["embedded"], log_lock_waits="on", deadlock_timeout="100ms", max_wal_size="4GB")
+    server = Server.create(programs("embedded"), log_lock_waits="on", deadlock_timeout="100ms", max_wal_size="4GB")
     yield server
     server.stop()
     server.remove()
@@ -117,6 +117,7 @@ class Neighbour:
                 time.sleep(0.001)
 
 
+@pytest.mark.alone
 def test_a_million_rows_go_while_a_neighbour_never_waits_for_a_lock(quiet: Server, tmp_path: Path) -> None:
     """The memory of pyinfra and of its backend is that of a purge of a tenth of the rows."""
     small = purge(filled(quiet, "small", 200_000), tmp_path)

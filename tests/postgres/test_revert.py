@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, finish, ledger, locks, sqlx, start_deploy, write
+from conftest import MIGRATION, VERSION, Pyinfra
+from neighbours import HOST, ONE_SERVER, deploy, finish, ledger, library, locks, sqlx, start_deploy, write
 from servers import Database
 from test_lock import session
+from versions import every_version
 
 FILES = {
     "1_a.up.sql": "CREATE TABLE a (x int)",
@@ -24,6 +25,7 @@ def applied(database: Database) -> list[str]:
     return [row.partition("|")[0] for row in ledger(database)]
 
 
+@every_version
 def test_our_own_migration_goes_back_and_forth(pyinfra: Pyinfra, database: Database) -> None:
     empty = database.dump()
     assert deploy(pyinfra, database, "deploy.apply").code == 0
@@ -86,6 +88,24 @@ def test_an_applied_migration_without_a_down_file_refuses_before_anything_runs(
 
 
 @ONE_SERVER
+def test_the_service_stops_first_and_its_older_release_starts_after_the_revert(
+    pyinfra: Pyinfra, database: Database, tmp_path: Path
+) -> None:
+    """As the runbook says; a service that ignores missing migrations need not wait."""
+    own = {"1_service.sql": "CREATE TABLE service ()"}
+    older, newer = write(tmp_path / "older", own), write(tmp_path / "newer", {**own, MIGRATION.name: MIGRATION.read_text()})
+    assert library(database, newer).code == 0
+    refused = library(database, older)
+    assert refused.code == 1
+    assert f"migration {VERSION} was previously applied but is missing in the resolved migrations" in refused.out
+    assert sqlx(database, older, "run", "--ignore-missing").code == 0
+    assert deploy(pyinfra, database, "deploy.revert").code == 0
+    assert library(database, older).code == 0
+    assert library(database, newer).code == 0
+    assert database.psql("SELECT to_regclass('integration_events')") == "integration_events", "made again"
+
+
+@ONE_SERVER
 def test_a_version_that_nobody_knows_is_refused(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", FILES)
     assert sqlx(database, source, "run").code == 0
@@ -108,7 +128,7 @@ def test_migrations_of_others_in_the_ledger_stay(pyinfra: Pyinfra, database: Dat
     assert applied(database) == ["1", "2", "3", "99999999999999"]
 
 
-@ONE_SERVER
+@every_version
 def test_a_table_that_holds_rows_is_not_dropped_unasked(pyinfra: Pyinfra, database: Database) -> None:
     assert deploy(pyinfra, database, "deploy.apply").code == 0
     database.psql(
@@ -157,6 +177,49 @@ def test_whatever_the_way_a_table_with_rows_goes(down: str, pyinfra: Pyinfra, da
     assert got.code == 1
     assert "which holds rows; it was rolled back" in got.out
     assert database.dump() == before
+
+
+@ONE_SERVER
+@pytest.mark.parametrize(
+    ("down", "taken"),
+    [
+        ("DO $$ BEGIN EXECUTE 'TRUNCATE c, \"C d\"'; END $$; DROP TABLE gone", 'empty public."C d", public.c'),
+        ('ALTER TABLE c DROP COLUMN "Y z" CASCADE, ADD COLUMN "Y z" int', 'drop column public.c."Y z"'),
+        ("TRUNCATE parted; ALTER TABLE c DROP COLUMN x", "drop column public.c.x and empty public.part"),
+    ],
+)
+def test_a_down_file_that_would_empty_a_table_or_drop_values_is_rolled_back(
+    down: str, taken: str, pyinfra: Pyinfra, database: Database, tmp_path: Path
+) -> None:
+    up = """
+        CREATE TABLE c (x int, "Y z" int, bare int); INSERT INTO c VALUES (1, 2);
+        CREATE TABLE "C d" AS SELECT 1; CREATE TABLE gone ();
+        CREATE TABLE parted (k int) PARTITION BY LIST (k); CREATE TABLE part PARTITION OF parted DEFAULT;
+        INSERT INTO parted VALUES (1)"""
+    source = write(tmp_path / "migrations", {"1_c.up.sql": up, "1_c.down.sql": down})
+    assert deploy(pyinfra, database, "deploy.apply", migrations=str(source)).code == 0
+    before = database.dump(), database.psql('TABLE c; TABLE "C d"; TABLE parted'), ledger(database)
+    got = deploy(pyinfra, database, "deploy.revert", migrations=str(source))
+    assert got.code == 1
+    assert (
+        f"1_c.down.sql: would {taken}, which holds rows; it was rolled back: save the rows elsewhere and empty the table, "
+        "or pass allow_data_loss=true"
+    ) in got.lines(HOST), got.out
+    assert (database.dump(), database.psql('TABLE c; TABLE "C d"; TABLE parted'), ledger(database)) == before
+
+
+def test_a_down_file_that_takes_no_value_away_runs(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    """Rows that are written anew, an empty table that is emptied, a column without values, and one that was dropped before."""
+    files = {
+        "1_c.up.sql": "CREATE TABLE c (x int, bare int, old int); INSERT INTO c VALUES (1); "
+        "ALTER TABLE c DROP old; CREATE TABLE d ()",
+        "1_c.down.sql": "ALTER TABLE c ALTER x TYPE bigint; TRUNCATE d; ALTER TABLE c DROP COLUMN bare; ALTER TABLE d RENAME TO e",
+    }
+    source = write(tmp_path / "migrations", files)
+    assert deploy(pyinfra, database, "deploy.apply", migrations=str(source)).code == 0
+    got = deploy(pyinfra, database, "deploy.revert", migrations=str(source))
+    assert got.code == 0, got.out
+    assert database.psql("TABLE c; SELECT pg_typeof(x) FROM c") == "1\nbigint"
 
 
 @ONE_SERVER

@@ -27,7 +27,7 @@ def endpoint(name: str = "name", **data: object) -> Endpoint:
 
 
 def where(made: Endpoint) -> Mapping[str, str]:
-    ours = {"client_encoding", "connect_timeout", "application_name", "options"}
+    ours = {"client_encoding", "connect_timeout", "application_name", "options", "sslpassword", *conninfo.KEEPALIVES}
     return {key: value for key, value in made.parameters.items() if key not in ours}
 
 
@@ -109,6 +109,12 @@ def test_sessions_are_set_up_as_sqlx_does_and_named_after_us() -> None:
     assert made.parameters["options"] == "-c TimeZone=UTC -c DateStyle=ISO,MDY -c extra_float_digits=2 -c lock_timeout=2000"
 
 
+def test_a_connection_without_a_sign_of_life_ends_in_two_minutes_unless_the_user_has_other_keepalives() -> None:
+    assert conninfo.KEEPALIVES.items() <= endpoint("db").parameters.items()
+    made = endpoint(conninfo="host=db keepalives_idle=600").parameters
+    assert (made["keepalives_idle"], made["keepalives_count"]) == ("600", "6")
+
+
 @pytest.mark.parametrize("way", ["conninfo", "environment"])
 def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "environment":
@@ -122,5 +128,47 @@ def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypat
     assert made.parameters["options"].startswith("-c work_mem=64MB -c TimeZone=UTC ")
 
 
+@pytest.mark.parametrize("key", conninfo.SECRET_PARAMETERS)
+def test_a_secret_in_the_inventory_is_named(key: str) -> None:
+    assert endpoint(conninfo=f"host=db {key}=x").exposed == (key,)
+
+
+def test_without_a_pass_phrase_openssl_gets_one_that_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would ask on the terminal; the user's own is kept, in the string or the service file."""
+    services = tmp_path / "services.conf"
+    services.write_text("[prod]\nhost=db\nsslpassword=secret\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    assert (endpoint("db").parameters["sslpassword"], endpoint("db").exposed) == ("none", ())
+    assert endpoint(conninfo="host=db sslpassword=mine").parameters["sslpassword"] == "mine"
+    assert "sslpassword" not in endpoint(service="prod").parameters
+
+
 def test_without_any_host_the_label_says_so() -> None:
     assert endpoint(conninfo="dbname=app").label == "local socket:5432"
+
+
+def test_several_hosts_are_named_one_by_one_and_reached_one_by_one_whatever_their_role() -> None:
+    made = endpoint(conninfo="host=a,b port=1,2 dbname=app target_session_attrs=primary sslmode=require")
+    assert made.label == "a:1,b:2"
+    assert [(one.label, one.host, one.port, one.each) for one in made.each] == [("a:1", "a", "1", ()), ("b:2", "b", "2", ())]
+    first = made.each[0].parameters
+    assert {**made.parameters, "host": "a", "port": "1", "target_session_attrs": "any"} == first
+
+
+def test_a_single_port_is_that_of_all_hosts_and_an_address_goes_with_its_name() -> None:
+    made = endpoint(conninfo="postgresql:///app?host=a,b&hostaddr=10.0.0.1,10.0.0.2")
+    assert [(one.parameters["host"], one.parameters["hostaddr"], one.parameters["port"]) for one in made.each] == [
+        ("a", "10.0.0.1", "5432"),
+        ("b", "10.0.0.2", "5432"),
+    ]
+    assert endpoint(conninfo="hostaddr=10.0.0.1,10.0.0.2 port=6000").label == "10.0.0.1:6000,10.0.0.2:6000"
+
+
+def test_several_hosts_of_a_service_are_reached_one_by_one_with_the_rest_of_its_section(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "services").write_text("[prod]\nhost=a,b\nport=1,2\ndbname=app\nuser=me\n", encoding="utf-8")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    made = endpoint(service="prod")
+    assert made.label == "service 'prod'"
+    assert [(one.label, one.parameters["service"]) for one in made.each] == [("a:1", "prod"), ("b:2", "prod")]

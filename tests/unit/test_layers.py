@@ -59,6 +59,8 @@ def test_only_the_connectors_session_opens_connections(module: Path) -> None:
 
 
 PURE = [
+    "server",
+    "replay",
     "retention",
     "purged",
     "plan",
@@ -72,6 +74,7 @@ PURE = [
     "templates",
     "settings",
     "conninfo",
+    "bastion",
 ]
 
 

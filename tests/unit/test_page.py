@@ -6,12 +6,11 @@ import html
 import io
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import fleets
+import picture
 import pytest
 from PIL import Image
 
@@ -20,10 +19,6 @@ from deploy.report.fleet import Fleet
 
 IN_CI = os.environ.get("CI") == "true"
 PHONE = 360
-SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-)
 FLEETS = {"one-host": fleets.healthy(), "two-hundred": fleets.two_hundred(), "hostile": fleets.hostile()}
 
 Browser = Callable[..., bytes]
@@ -31,7 +26,7 @@ Browser = Callable[..., bytes]
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = picture.chromium()
     if found is None:
         reason = "no Chromium on this machine; on Debian: apt-get install chromium"
         pytest.fail(reason) if IN_CI else pytest.skip(reason)
@@ -43,12 +38,14 @@ def browser(chromium: str, tmp_path: Path) -> Browser:
     """Open a page in a new, empty profile: `browser(text, "--screenshot=FILE")` gives what the browser prints."""
 
     def run(page: str, *switches: str) -> bytes:
-        file = tmp_path / "page.html"
-        file.write_text(page, encoding="utf-8")
-        command = [chromium, *SWITCHES.split(), f"--user-data-dir={tmp_path / 'profile'}", *switches, file.as_uri()]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120).stdout
+        return picture.open_in(chromium, page, tmp_path, *switches)
 
     return run
+
+
+def test_the_picture_in_the_readme_is_of_this_page() -> None:
+    with Image.open(picture.FILE) as image:
+        assert image.info["page"] == picture.digest(), "the page has changed; run python tests/picture.py"
 
 
 def page_of(fleet: Fleet) -> str:

@@ -205,11 +205,12 @@ def test_the_same_findings_give_the_same_bytes(fleet: Fleet) -> None:
     assert report.files(fleet) == report.files(replace(fleet))
 
 
-def test_versions_and_roles_are_counted_oldest_first() -> None:
+def test_the_header_names_the_versions_and_a_table_counts_them_by_role_oldest_first() -> None:
     old = replace(fleets.host("@postgres/old"), server_version="9.6.24")
     text = html(
         fleets.fleet(fleets.host("@postgres/a"), fleets.host("@postgres/b", role="standby"), old, fleets.unreached("@postgres/c"))
     )
+    assert "· PostgreSQL 9.6.24, 15.18</p>" in text.split("</header>")[0]
     table = text.split('<table class="servers">')[1]
     rows = re.findall(r'<tr><th scope="row">(.*?)</th><td>(.*?)</td><td class="number">(.*?)</td>', table)
     debian = "15.18 (Debian 15.18-0+deb12u1)"

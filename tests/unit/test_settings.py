@@ -51,7 +51,7 @@ def test_the_packaged_source_has_defaults_that_need_no_inventory_data() -> None:
     assert got.packaged
     assert (got.schema, got.ignore_missing, got.lock_timeout, got.statement_timeout) == ("public", True, 2_000, 60_000)
     assert (got.lock_wait, got.query_budget_ms, got.probe_rows, got.retention_days) == (60_000, 100, 0, 90)
-    assert (got.wave, got.max_connections_per_server, got.audit) == (0, 8, False)
+    assert (got.wave, got.max_connections_per_server, got.replay_wait, got.audit) == (0, 8, 30_000, False)
 
 
 def test_another_source_behaves_as_in_sqlx_unless_told() -> None:
@@ -102,7 +102,7 @@ def test_a_path_starts_at_the_home_or_the_working_directory(tmp_path: Path, monk
     assert settings.expand("m/../n") == tmp_path / "n"
 
 
-@pytest.mark.parametrize("key", ["postgres_ssh", "postgres_ssh_key", "shadow_conninfo", "replay_wait"])
+@pytest.mark.parametrize("key", ["shadow_conninfo"])
 def test_a_reserved_key_is_refused_and_not_ignored(key: str) -> None:
     with pytest.raises(Refused) as refused:
         settings.read("db", {key: "user@bastion"})

@@ -72,3 +72,15 @@ def test_one_host_needs_no_summary_and_a_fleet_that_is_down_is_not_listed_withou
 def test_a_name_can_not_command_the_terminal() -> None:
     for line in summary.lines(fleets.hostile(), None):
         assert line.text.isprintable()
+
+
+def test_of_a_verb_that_does_not_verify_the_hosts_that_are_through_are_as_wanted() -> None:
+    names = ("@postgres/a", "@postgres/b", "@postgres/c")
+    unverified = fleets.fleet(*(replace(fleets.host(name), checks=()) for name in names), fleets.unreached("@postgres/d"))
+    got = summary.lines(unverified, None, through={"@postgres/a", "@postgres/b"})
+    assert [line.text for line in got] == [
+        "2 hosts as wanted, 1 not, 1 not finished:",
+        f"@postgres/d  not reached: {fleets.REFUSED}",
+    ]
+    down = summary.lines(fleets.fleet(*(fleets.unreached(f"@postgres/{number}") for number in range(31))), None, through=())
+    assert down[-1].text == "and 1 more; the lines of each stand above"

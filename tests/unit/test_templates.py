@@ -60,6 +60,6 @@ def test_a_literal_is_that_of_its_type(value: object, want: str) -> None:
 def test_a_file_dropped_into_the_folder_of_checks_is_a_check(tmp_path: Path) -> None:
     (tmp_path / "mine.sql.j2").write_text("SELECT {{ schema | literal }} AS object, '' AS expected, '' AS actual;\n")
     (tmp_path / "README.md").write_text("no check")
-    parts = checks.parts(tmp_path, schema="a'b", owner=None, ledger="x", queries=())
+    parts = checks.parts(tmp_path, schema="a'b", owner=None, ledger="x")
     assert [part.name for part in parts] == ["mine.sql"] * 3
     assert parts[1].sql == "SELECT 'a''b' AS object, '' AS expected, '' AS actual"
