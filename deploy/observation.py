@@ -39,6 +39,7 @@ class Observation:
     ledger_schema: str | None
     ledger_name: str | None
     ledger_owner: str | None
+    ledger_of_superuser: bool
     ledger_misfit: str | None
     ledger_readable: bool
     ledger_hidden: bool

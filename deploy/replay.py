@@ -11,7 +11,7 @@ from deploy.server import Replay
 
 def missing(source: Source, seen: Observation) -> Sequence[Migration]:
     """What a standby's own ledger does not show as applied; nothing on a primary, and where the ledger can't be read."""
-    unknown = seen.ledger_name is not None and (not seen.ledger_readable or seen.ledger_misfit is not None)
+    unknown = seen.ledger_name is not None and (not seen.ledger_readable or seen.ledger_hidden or seen.ledger_misfit is not None)
     if not seen.in_recovery or unknown:
         return ()
     applied = {row.version for row in seen.rows if row.success}

@@ -103,10 +103,10 @@ def _grant(seen: Observation, schema: str, verb: str, privilege: str) -> str:
 
 
 def _ledger(seen: Observation, verb: str, privileges: Sequence[str]) -> str:
-    """Other objects of the ledger's owner may be out of reach too, and its owner's may not reach ours: hence `owner`."""
+    """What the ledger's owner makes may be out of our reach too, and what we make out of its: hence `owner`, unless a superuser."""
     owner, acting = seen.ledger_owner or "", _acting(seen)
     lacking = ", ".join(privilege for privilege in privileges if privilege not in seen.ledger_privileges)
-    other = f", or set `owner` to {_q(owner)}" if owner != acting else ""
+    other = f", or set `owner` to {_q(owner)}" if owner != acting and not seen.ledger_of_superuser else ""
     return (
         f"ledger {seen.ledger_schema}.{seen.ledger_name} belongs to role {_q(owner)}, and {_q(acting)} may not {verb} it; "
         f"run GRANT {lacking} ON TABLE {_ledger_name(seen)} TO {templates.ident(acting)}{other}"
