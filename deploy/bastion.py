@@ -88,7 +88,8 @@ def read(name: str, destination: str | None, key: str | None, timeout: int | Non
     match = _DESTINATION.fullmatch(destination)
     if match is None or int(match["port"] or 22) not in range(1, 65536):
         raise Refused(
-            f"@postgres/{name}: postgres_ssh {destination!r} is no [USER@]HOST[:PORT]; name the bastion so, or as ~/.ssh/config does"
+            f"@postgres/{name}: postgres_ssh {destination!r} is no [USER@]HOST[:PORT]; "
+            "name the bastion so, or as ~/.ssh/config does"
         )
     try:
         path = Path(key).expanduser() if key is not None else None
