@@ -137,13 +137,14 @@ def assert_reports(folder: Path, refused: dict[str, str]) -> None:
     assert "Not wholly verified" in page
 
 
+@one_server
 def test_every_mutation_is_found_by_a_role_without_any_right_just_as_by_a_superuser(database: Database) -> None:
     mutations = schemas(int(database.psql("SHOW server_version_num")) // 10000)
     role = f"nobody_{database.name}"
     login(database, role)
     database.psql(script(OURS, mutations))
-    database.psql(f'CREATE SCHEMA hidden; CREATE TABLE hidden.integration_events (); ALTER DATABASE "{database.name}" '
-                  f'SET search_path = hidden, {", ".join(mutations)}')  # fmt: skip
+    path = f'ALTER DATABASE "{database.name}" SET search_path = hidden, {next(iter(mutations))}'
+    database.psql(f"CREATE SCHEMA hidden; CREATE TABLE hidden.integration_events (); {path}")
     named = queries.load(queries.packaged(), 100)
     found = []
     for schema in mutations:
