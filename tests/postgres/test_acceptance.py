@@ -12,15 +12,13 @@ import psycopg
 import pytest
 from conftest import MIGRATION, VERSION, Pyinfra, Result
 from servers import Database
-from versions import every_version
+from versions import every_version, one_server
 
 from deploy import ledger
 
 STORY = Path(__file__).with_name("story_example.sql")
 HOST = "@postgres/health"
 NO_LEDGER = "--exclude-table=_sqlx_migrations"
-
-embedded_only = pytest.mark.parametrize("server", ["embedded"], indirect=True)
 
 
 @dataclass
@@ -96,7 +94,7 @@ def test_the_story_is_deployed_and_a_second_run_changes_nothing(case: Case, stor
     assert case.database.psql("SELECT * FROM _sqlx_migrations") == row
 
 
-@embedded_only
+@one_server
 def test_a_dry_run_of_any_kind_plans_the_change_and_touches_nothing(case: Case) -> None:
     empty = case.database.dump()
     sql = MIGRATION.read_text(encoding="utf-8")
@@ -116,7 +114,7 @@ def test_a_dry_run_of_any_kind_plans_the_change_and_touches_nothing(case: Case) 
         assert case.database.dump() == empty, words
 
 
-@embedded_only
+@one_server
 def test_a_plan_that_is_shown_and_approved_is_applied(case: Case, story: Database) -> None:
     result = case.run("deploy.apply", stdin="\n")
     assert f"pending: {VERSION} create integration health tables" in result.lines(HOST)
@@ -125,7 +123,7 @@ def test_a_plan_that_is_shown_and_approved_is_applied(case: Case, story: Databas
     assert case.database.dump(NO_LEDGER) == story.dump()
 
 
-@embedded_only
+@one_server
 def test_with_yes_and_diff_the_sql_is_shown_as_it_is_about_to_run(case: Case) -> None:
     lines = case.run("-y", "--diff", "deploy.apply").lines(HOST)
     want = [("  " + line).rstrip() for line in MIGRATION.read_text(encoding="utf-8").splitlines()]
