@@ -8,14 +8,14 @@ further down:
     transactions, no_transaction, reverting,       the commands of one operation: files under the lock, rows in batches
         adopting, batches, probe, failover
     connector, session, connecting, certificates,  @postgres: the only connections
-        rows, leases, terminal
+        connection, tunnel, rows, leases, terminal
     services, databases                            @pgservices and @pgdatabases: inventories of such hosts
     recorder, report, summary                      what a run found, as files and at the end of the console
     plan, rights, observation, target, findings,   a host as it should be, as it is, and the difference (pure)
         replay, server, retention, purged
     ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
         migrations, sqlx_toml, templates
-    settings, conninfo                             inventory data (pure)
+    settings, conninfo, bastion                    inventory data (pure)
     script, patience, errors, denied, failure      one message, its answer, how long that is waited for; how things fail
     embedded                                       a PostgreSQL of one's own for a first look
 

@@ -6,7 +6,7 @@ import re
 
 import psycopg
 
-from deploy import certificates, templates
+from deploy import bastion, certificates, templates
 from deploy.conninfo import Endpoint
 
 FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
@@ -17,6 +17,7 @@ _UNTRUSTED = "certificate verify failed"
 _BY_HAND = "run psql with the same parameters to try it by hand"
 
 _NEXT_STEPS = (
+    *bastion.NEXT_STEPS,
     (
         "|".join(FULL),
         "waited for one; run the command again later, raise lock_wait, or lower max_connections_per_server",

@@ -55,6 +55,8 @@ class PostgresData(ConnectorData, total=False):
     postgres_password: Any
     postgres_sslmode: Any
     postgres_sslrootcert: Any
+    postgres_ssh: Any
+    postgres_ssh_key: Any
 
 
 class PostgresConnector(BaseConnector):

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deploy import bastion
+from deploy.bastion import Bastion
 from deploy.errors import Refused
 
-DATA_KEYS = {
+_LIBPQ_KEYS = {
     "postgres_conninfo": "a libpq connection string or URL",
     "postgres_service": "a section of pg_service.conf",
     "postgres_host": "libpq's host",
@@ -21,6 +23,8 @@ DATA_KEYS = {
     "postgres_sslmode": "libpq's sslmode",
     "postgres_sslrootcert": "libpq's sslrootcert",
 }
+
+DATA_KEYS = {**_LIBPQ_KEYS, **bastion.DATA_KEYS}
 
 SECRET_KEYS = {"postgres_conninfo", "postgres_password", "variables"}
 
@@ -67,16 +71,32 @@ class Endpoint:
     """Whether the user set libpq's `options`, which must not get lost."""
     exposed: tuple[str, ...] = ()
     """The SECRET_PARAMETERS that are in the inventory."""
+    service: str | None = None
+    """The section of the service file that says where the server is."""
+    bastion: Bastion | None = None
+    """With one, `host` and `port` of the parameters are spelt out, and `hostaddr` is the address or name for the bastion."""
     choices: tuple[Mapping[str, str], ...] = ()
     """Of several hosts that libpq chooses from, host, hostaddr and port of each; empty for a single one."""
 
     @property
     def label(self) -> str:
-        """For messages: the service, or host and port."""
-        service = self.parameters.get("service")
-        if service and not self.parameters.keys() & {"host", "hostaddr"}:
-            return f"service {service!r}"
-        return ",".join(one.label for one in self.each) or f"{self.host}:{self.port}"
+        """For messages: the service, or host and port; and the bastion."""
+        if self.service:
+            return f"service {self.service!r}{self._way}"
+        return ",".join(self.named(one.host, one.port) for one in self.each) or self.named(self.host, self.port)
+
+    def named(self, host: str, port: str) -> str:
+        """For messages: one of the hosts."""
+        return f"{host}:{port}{self._way}"
+
+    @property
+    def _way(self) -> str:
+        return f" through {self.bastion}" if self.bastion else ""
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """What tells a server from others: host, on the other side of its bastion, and port."""
+        return self.host + self._way, self.port
 
     @property
     def each(self) -> tuple[Endpoint, ...]:
@@ -87,6 +107,7 @@ class Endpoint:
                 parameters={**self.parameters, **choice, "target_session_attrs": "any"},
                 host=choice.get("host") or choice.get("hostaddr") or "local socket",
                 port=choice["port"],
+                service=None,
                 choices=(),
             )
             for choice in self.choices
@@ -99,7 +120,7 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
     `data` holds the `postgres_*` keys of DATA_KEYS; `timeouts` are server settings in milliseconds for statements that run
     outside a transaction of ours. Raises Refused when the name or the connection string can't be read.
     """
-    given = {key.removeprefix("postgres_"): str(data[key]) for key in DATA_KEYS if data.get(key) is not None}
+    given = {key.removeprefix("postgres_"): str(data[key]) for key in _LIBPQ_KEYS if data.get(key) is not None}
     parameters = _parse(name, given.pop("conninfo")) if "conninfo" in given else {}
     parameters.update(given)
     if not parameters.keys() & {"service", "host", "hostaddr"} and "conninfo" not in _names(data):
@@ -113,6 +134,13 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
     parameters.setdefault("connect_timeout", resolved.get("connect_timeout") or str(CONNECT_TIMEOUT))
     for key, value in KEEPALIVES.items():
         parameters.setdefault(key, resolved.get(key) or value)
+    service = None if parameters.keys() & {"host", "hostaddr"} else parameters.get("service")
+    way = _way(name, data, parameters["connect_timeout"])
+    if way is not None:
+        parameters.update(_behind(name, resolved))
+        resolved.update(parameters)
+        if way.timeout is not None:
+            parameters["connect_timeout"] = str(2 * way.timeout)  # as long for the server as for the bastion
     if not resolved.get("application_name"):
         parameters["application_name"] = APPLICATION_NAME
     settings = [*STARTUP_SETTINGS, *((key, str(value)) for key, value in timeouts.items())]
@@ -124,8 +152,30 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
         dbname=resolved.get("dbname"),
         has_options=bool(resolved.get("options")),
         exposed=exposed,
+        service=service,
+        bastion=way,
         choices=_choices(resolved),
     )
+
+
+def _way(name: str, data: Mapping[str, Any], timeout: str) -> Bastion | None:
+    seconds = int(timeout) if re.fullmatch("[1-9][0-9]{0,5}", timeout) else None
+    return bastion.read(name, data.get("postgres_ssh"), data.get("postgres_ssh_key"), seconds)
+
+
+def _behind(name: str, resolved: Mapping[str, str]) -> dict[str, str]:
+    """Where servers behind a bastion are, spelt out as lists of libpq; the names of hosts without an address are its to look up."""
+    hosts = (resolved.get("host") or resolved.get("hostaddr") or "").split(",")
+    if local := [host for host in hosts if not host or host.startswith(("/", "@"))]:
+        raise Refused(
+            f"@postgres/{name}: postgres_ssh needs a server's name or address, which a Unix socket ({local[0] or 'the default'}) "
+            "does not have; give the one that the bastion knows in postgres_host, the connection string or the service file"
+        )
+    return {
+        "host": ",".join(hosts),
+        "hostaddr": resolved.get("hostaddr") or ",".join(hosts),
+        "port": resolved.get("port") or "5432",
+    }
 
 
 def _choices(resolved: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
@@ -140,7 +190,7 @@ def _choices(resolved: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
 
 
 def _names(data: Mapping[str, Any]) -> set[str]:
-    return {key.removeprefix("postgres_") for key in DATA_KEYS if data.get(key) is not None}
+    return {key.removeprefix("postgres_") for key in _LIBPQ_KEYS if data.get(key) is not None}
 
 
 def _from_name(name: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The inventory connector `@pgdatabases/SERVICE/PATTERN`: a host for each database of a server whose name matches.
 
 The server is asked by one query, once a run. pyinfra gives an inventory connector the name only, so the connection of that
-query is the service's alone: TLS settings belong into the service file.
+query is the service's alone: TLS settings belong into the service file, and a server behind a bastion can't be asked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _TIMEOUT = 10.0
 """Seconds that the query may take."""
 _PATIENCE = 60.0
 """Seconds to wait for a connection of a server that has none free; the hosts' own `lock_wait` is not known yet."""
+
+_NOT_THROUGH = (
+    "@pgdatabases asks the server itself and not through postgres_ssh, so name each database behind the bastion as a host"
+)
 
 
 class DatabasesConnector(PostgresConnector):
@@ -43,7 +47,10 @@ class DatabasesConnector(PostgresConnector):
     def connect(self) -> None:
         if self.host.name.startswith(_PREFIX):
             service, _, pattern = self.host.name.removeprefix(_PREFIX).partition("/")
-            raise ConnectError(_list(service, pattern)[1])
+            problem = _list(service, pattern)[1]
+            if self.endpoint.bastion is not None:
+                problem += f"; {_NOT_THROUGH}"
+            raise ConnectError(problem)
         super().connect()
 
 

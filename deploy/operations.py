@@ -170,7 +170,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
             verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
             host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
             return
-        seen = _replayed(wanted, arguments, lacking)
+        seen = _replayed(wanted, arguments, lacking, after_migration)
     if seen.check_error is not None:
         yield from failure.fail(seen.check_error.lines())
         return
@@ -190,8 +190,11 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
 
 
-def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration]) -> Observation:
-    """A standby once its ledger shows all of the source. Raises Failed after `replay_wait`, with its lag."""
+def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration], after_migration: bool) -> Observation:
+    """A standby once its ledger shows all of the source. Raises Failed after `replay_wait`, with its lag.
+
+    Where nothing was migrated before, what is wrong there need not come from the lag, and is said too.
+    """
     patience = wanted.settings.replay_wait
     deadline = time.monotonic() + patience / 1000
     host.log(f"standby: waits up to {patience / 1000:g} s for {len(lacking)} migration(s)")
@@ -200,7 +203,8 @@ def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migra
         if not (lacking := replay.missing(wanted.source, seen)):
             return seen
         if time.monotonic() > deadline:
-            raise Failed(replay.behind(lacking, seen.server.replay, patience))
+            found = () if after_migration else summary.violations(seen.violations, *verb.room())
+            raise Failed(replay.behind(lacking, seen.server.replay, patience), *found)
         time.sleep(_REPLAY_POLL)
 
 
@@ -215,8 +219,7 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        endpoint = cast(PostgresConnector, host.connector).endpoint
-        with leases.turn(endpoint.host, endpoint.port):  # side by side, probes would measure each other
+        with leases.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")

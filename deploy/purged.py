@@ -51,7 +51,7 @@ class Current:
 
 def problem(answer: Answer) -> str | None:
     """The first reason not to begin, in an answer to `retention.look` from a primary; one sentence."""
-    server = next(row for row in answer.rows if "in_recovery" in row)
+    server = next(row for row in answer.rows if "events_before" in row)
     acting, database = server["role"], server["database"]
     if server["schema_usable"] is False:
         step = f"run GRANT USAGE ON SCHEMA {templates.ident(server['schema'])} TO {templates.ident(acting)}"

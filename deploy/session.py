@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from deploy import leases, patience, rows
+from deploy import leases, patience, rows, tunnel
 from deploy.connecting import FULL
+from deploy.connection import Connection
 from deploy.conninfo import Endpoint
 from deploy.errors import SqlError
-from deploy.patience import Check, GivenUp
+from deploy.patience import GivenUp
 from deploy.script import Answer, Part, locate
 
 _CANCEL_TIMEOUT = 3.0
@@ -24,28 +25,6 @@ _CANCEL_TIMEOUT = 3.0
 
 _FULL_POLL = 0.5
 """Seconds between two attempts to get a connection of a server that has none free."""
-
-
-class _Connection(psycopg.Connection[Any]):
-    """A connection whose waits end when `check` gives up, with gevent and without."""
-
-    check: Check | None = None
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        if self.check is not None:
-            gen = _checked(gen, self.check)
-        return super().wait(gen, *args, **kwargs)
-
-
-def _checked(gen: Generator[Any, Any, Any], check: Check) -> Generator[Any, Any, Any]:
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            check()
-            wanted = gen.send(ready)
-    except StopIteration as stop:
-        return stop.value
 
 
 class Session:
@@ -57,9 +36,10 @@ class Session:
 
     def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0) -> None:
         self.endpoint = endpoint
-        self._slots = leases.Slots(1) if limit is None else leases.slots(endpoint.host, endpoint.port, limit)
+        self._slots = leases.Slots(1) if limit is None else leases.slots(*endpoint.server, limit)
+        self._kind = Connection.through(endpoint.bastion)
         self._patience = patience
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._notices: list[str] = []
         self.login_pid: int | None = None
         self.label = endpoint.label
@@ -79,10 +59,10 @@ class Session:
             raise
         self.login_pid = self._connection.info.backend_pid
         if self.endpoint.choices:
-            self.label = f"{self._connection.info.host}:{self._connection.info.port}"
+            self.label = self.endpoint.named(*self._connection.reached)
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
-    def _wait_for_connection(self) -> _Connection:
+    def _wait_for_connection(self) -> Connection:
         while True:
             try:
                 connection = self._connect()
@@ -95,15 +75,16 @@ class Session:
             self._slots.shed()
             time.sleep(_FULL_POLL)
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         parameters = self.endpoint.parameters
-        try:
-            return _Connection.connect(make_conninfo(**parameters), autocommit=True)
-        except psycopg.OperationalError as error:
-            # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
-            if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
-                raise
-        return _Connection.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
+        with tunnel.turn(self.endpoint.bastion):
+            try:
+                return self._kind.connect(make_conninfo(**parameters), autocommit=True)
+            except psycopg.OperationalError as error:
+                # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
+                if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
+                    raise
+            return self._kind.connect(make_conninfo(**{k: v for k, v in parameters.items() if k != "options"}), autocommit=True)
 
     @property
     def server_version(self) -> int:
@@ -149,7 +130,7 @@ class Session:
             answer = Answer(error=SqlError("the SQL holds invalid Unicode, which Postgres refuses; write it without"))
             self._roll_back(connection)
         except psycopg.Error as error:
-            answer = Answer(error=_lost(error, parts, self.label, ours) if connection.closed else _sql_error(error, parts))
+            answer = Answer(error=self._lost(connection, error, parts, ours) if connection.closed else _sql_error(error, parts))
             self._roll_back(connection)
         except BaseException:
             self.close()  # its slot too, for which other hosts may wait
@@ -172,13 +153,22 @@ class Session:
             pass
         return True
 
-    def _cancel(self, connection: _Connection) -> None:
+    def _lost(self, connection: Connection, error: psycopg.Error, parts: Sequence[Part], ours: bool) -> SqlError:
+        reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
+        if error.diag.sqlstate is not None:
+            reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
+        advice = (
+            "what was committed stays, run the command again" if ours else "look whether it was committed before you run it again"
+        )
+        return SqlError(f"connection to {self.label} lost: {connection.failure() or reason}; {advice}", **_file(parts))
+
+    def _cancel(self, connection: Connection) -> None:
         connection.check = None
         with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
             connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
         connection.close()
 
-    def _roll_back(self, connection: _Connection) -> None:
+    def _roll_back(self, connection: Connection) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:
             return
         connection.check = patience.until(patience.GRACE)
@@ -188,7 +178,7 @@ class Session:
             connection.close()
 
 
-def _gone(connection: _Connection) -> bool:
+def _gone(connection: Connection) -> bool:
     """Whether the server closed an idle connection. Doesn't wait; the first read may find a farewell, the second the end."""
     try:
         connection.pgconn.consume_input()
@@ -196,14 +186,6 @@ def _gone(connection: _Connection) -> bool:
     except psycopg.Error:
         return True
     return False
-
-
-def _lost(error: psycopg.Error, parts: Sequence[Part], label: str, ours: bool) -> SqlError:
-    reason = re.sub("^consuming input failed: | This probably means .*$", "", " ".join(str(error).split()))
-    if error.diag.sqlstate is not None:
-        reason = f"{error.diag.sqlstate}: {error.diag.severity}: {error.diag.message_primary}"
-    advice = "what was committed stays, run the command again" if ours else "look whether it was committed before you run it again"
-    return SqlError(f"connection to {label} lost: {reason}; {advice}", **_file(parts))
 
 
 def _file(parts: Sequence[Part]) -> dict[str, Any]:

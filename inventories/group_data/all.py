@@ -50,3 +50,7 @@ max_connections_per_server = 8
 
 # Record who applied what in a table beside the ledger.
 audit = False
+
+# The bastion that leads to the servers, [USER@]HOST[:PORT] or a name of ~/.ssh/config, and a private key for it. None: no bastion.
+postgres_ssh = None
+postgres_ssh_key = None

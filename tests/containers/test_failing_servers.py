@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
+import pytest
 from conftest import Pyinfra, Result, without_colours
 
 from .conftest import DATABASE, PASSWORD, USER, Container, Start
@@ -38,6 +39,7 @@ def until(condition: object, seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.alone
 def test_three_hosts_fail_alone_and_the_next_run_finishes_them(start: Start, pyinfra: Pyinfra, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         servers = dict(zip((f"db{n:02}" for n in range(12)), pool.map(lambda _: start(), range(12)), strict=True))

@@ -138,7 +138,7 @@ def test_a_timeout_cancels_the_command_and_the_next_one_works(host: Host, databa
     started = time.monotonic()
     status, _, errors = run(host, "CREATE TABLE x (a int); SELECT pg_sleep(30)", _timeout=1)
     assert not status
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert len(errors) == 1
     assert errors[0].startswith("no answer from ") and " within 1 s; the command was cancelled; " in errors[0]
     assert run(host, "SELECT to_regclass('x') AS x") == (True, [{"x": None}], [])

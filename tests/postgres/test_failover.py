@@ -130,6 +130,8 @@ def test_a_failover_before_the_approval_is_noticed_when_the_old_primary_is_gone(
     assert failover(said(got, HOST)[-1], f"primary at {at(pair.primary)} (timeline 1", f"primary at {at(pair.standby)} (timeline 2")
     again = approved(tmp_path, hosts, lambda: None)
     assert again.code == 0 and is_deployed(Database(pair.standby, "app")), again.out
+    gone = f"not known whether it takes writes too: can't connect to {at(pair.primary)}: "
+    assert any(line.startswith(gone) for line in said(again, HOST)), again.out
 
 
 def test_a_standby_that_is_promoted_before_the_approval_is_not_migrated(tmp_path: Path, pair: Pair, database: Database) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import Pyinfra
-from neighbours import DEBIAN, HOST, deploy, finish, ledger, locks, start_deploy, start_inventory, start_library, start_sqlx, write
+from neighbours import DEBIAN, HOST, finish, ledger, locks, start_deploy, start_inventory, start_library, start_sqlx, write
 from servers import PASSWORD, SUPERUSER, Database
 
 from deploy.ledger import lock_key
@@ -89,25 +88,6 @@ def test_two_deploys_the_library_and_two_clis_at_once_twenty_rounds(database: Da
     assert met, "in no round did two of them meet"
 
 
-def test_who_holds_the_lock_is_said_when_lock_wait_is_over(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
-    source = write(tmp_path / "migrations", {"1_a.sql": "SELECT 1"})
-    with session(database, "service at start") as other:
-        other.execute(f"SELECT pg_advisory_lock({lock_key(database.name)})")
-        pid = other.info.backend_pid
-        started = time.monotonic()
-        got = deploy(pyinfra, database, "deploy.apply", migrations=str(source), lock_wait="1s")
-        assert got.code == 1
-        assert time.monotonic() - started < 60
-        (line,) = [line for line in got.lines(HOST) if "another migrator" in line]
-        assert re.fullmatch(
-            rf"another migrator holds the lock of this database: pid {pid}, application service at start, since \d{{4}}-\S+; "
-            r"waited 1 s, run the command again when it is done, or raise lock_wait",
-            line,
-        ), line
-    assert locks(database) == "0"
-    assert deploy(pyinfra, database, "deploy.apply", migrations=str(source)).code == 0
-
-
 def test_a_type_with_the_ledgers_name_that_goes_away_is_waited_for(database: Database, tmp_path: Path) -> None:
     """As when someone else's CREATE TABLE is committed between two look-ups of ours: the table is not seen, its type is."""
     source = write(tmp_path / "migrations", {"1_a.sql": "SELECT 1"})
@@ -144,18 +124,6 @@ def test_a_busy_table_is_tried_again_within_lock_wait(database: Database, tmp_pa
         time.sleep(2.5)
         assert process.poll() is None
     assert finish(process).code == 0
-
-
-def test_a_table_that_stays_busy_is_given_up_after_lock_wait(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
-    database.psql("CREATE TABLE busy ()")
-    source = write(tmp_path / "migrations", {"1_a.sql": "ALTER TABLE busy ADD a int"})
-    with session(database) as other:
-        other.execute("BEGIN; LOCK TABLE busy")
-        got = deploy(pyinfra, database, "deploy.apply", migrations=str(source), lock_timeout="100ms", lock_wait="1s")
-    assert got.code == 1
-    assert "1_a.sql: 55P03: ERROR: canceling statement due to lock timeout" in got.out
-    assert "tried for 1 s; run the command again, or raise lock_wait" in got.lines(HOST)
-    assert locks(database) == "0"
 
 
 def test_the_victim_of_a_deadlock_tries_again(database: Database, tmp_path: Path) -> None:

@@ -104,16 +104,12 @@ def through(pyinfra: Pyinfra, cases: Mapping[str, Made], *words: str) -> None:
 
 
 def test_what_keeps_a_role_from_deploying_is_said_with_the_statement_that_allows_it(pyinfra: Pyinfra, make: Make) -> None:
-    """A role that owns the schema, and nothing else, needs nothing."""
-    cases = make(APPLY)
+    """Before anything runs, or by the server of a file. A role that owns the schema, and nothing else, needs nothing."""
+    files = {name: Case(f"{MAY_CREATE} {setup}", wants, files={"1_x.sql": sql}) for name, (setup, sql, wants) in FILES.items()}
+    cases = make({**APPLY, **files})
     through(pyinfra, cases, "-y", "deploy.apply")
     again = run(pyinfra, {f"@postgres/{name}": made.data for name, made in cases.items()})
     assert (again.code, again.change("Migrate"), again.change("Verify")) == (0, "no change", "no change"), again.out
-
-
-def test_what_a_file_may_not_do_is_said_with_the_statement_that_allows_it(pyinfra: Pyinfra, make: Make) -> None:
-    cases = {name: Case(f"{MAY_CREATE} {setup}", wants, files={"1_x.sql": sql}) for name, (setup, sql, wants) in FILES.items()}
-    through(pyinfra, make(cases), "-y", "deploy.apply")
 
 
 @one_server

@@ -117,6 +117,7 @@ class Neighbour:
                 time.sleep(0.001)
 
 
+@pytest.mark.alone
 def test_a_million_rows_go_while_a_neighbour_never_waits_for_a_lock(quiet: Server, tmp_path: Path) -> None:
     """The memory of pyinfra and of its backend is that of a purge of a tenth of the rows."""
     small = purge(filled(quiet, "small", 200_000), tmp_path)

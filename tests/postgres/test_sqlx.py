@@ -1,4 +1,4 @@
-"""Beside the real `sqlx` on one ledger: neither finds anything to do after the other."""
+"""A service has run its own migrations with the real `sqlx`, or ours in another formatting, before we come to its database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from conftest import MIGRATION, ROOT, VERSION, Pyinfra, Result
+from conftest import MIGRATION, VERSION, Pyinfra, Result
 from servers import PASSWORD, Database
 
 HOST = "@postgres/shared"
@@ -48,33 +48,6 @@ def service_source(folder: Path, files: Mapping[str, str]) -> Path:
     for name, sql in files.items():
         (folder / name).write_text(sql, encoding="utf-8")
     return folder
-
-
-def test_after_ours_sqlx_has_nothing_to_do(database: Database, pyinfra: Pyinfra) -> None:
-    assert apply(pyinfra, database).code == 0
-    before = (database.dump(), rows(database))
-    assert sqlx(database, ROOT / "migrations", "info") == f"{VERSION}/installed create integration health tables"
-    assert sqlx(database, ROOT / "migrations", "run") == ""
-    assert (database.dump(), rows(database)) == before
-
-
-def test_after_sqlx_ours_has_nothing_to_do(database: Database, pyinfra: Pyinfra) -> None:
-    sqlx(database, ROOT / "migrations", "run")
-    before = (database.dump(), rows(database))
-    result = apply(pyinfra, database)
-    assert (result.code, result.change("Migrate"), result.change("Verify")) == (0, "no change", "no change"), result.out
-    assert (database.dump(), rows(database)) == before
-
-
-@embedded_only
-def test_both_make_the_same_database(database: Database, pyinfra: Pyinfra) -> None:
-    """pg_dump with the ledger: what we make is what sqlx makes."""
-    other = database.server.database()
-    sqlx(other, ROOT / "migrations", "run")
-    assert apply(pyinfra, database).code == 0
-    assert database.dump() == other.dump()
-    same = "SELECT version, description, success, checksum FROM _sqlx_migrations"
-    assert database.psql(same) == other.psql(same)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,16 @@ SMALL = {
 
 
 def test_after_us_sqlx_has_nothing_to_do_and_can_revert(pyinfra: Pyinfra, database: Database) -> None:
-    """Our own migration, from the committed folder."""
+    """Our own migration, from the committed folder: tables and ledger are what sqlx makes."""
     assert deploy(pyinfra, database, "deploy.apply").code == 0
-    before = ledger(database)
+    theirs = database.server.database()
+    assert sqlx(theirs, ROOT / "migrations", "run").code == 0
+    before = (database.dump(), ledger(database))
+    assert before == (theirs.dump(), ledger(theirs))
     assert sqlx(database, ROOT / "migrations", "info").out == f"{VERSION}/installed create integration health tables\n"
     assert sqlx(database, ROOT / "migrations", "run").out == ""
     assert library(database, ROOT / "migrations").code == 0
-    assert ledger(database) == before
+    assert (database.dump(), ledger(database)) == before
     reverted = sqlx(database, ROOT / "migrations", "revert")
     assert reverted.code == 0, reverted.out
     assert database.psql("SELECT to_regclass('integration_health'), to_regclass('integration_events')") == "|"
@@ -34,10 +37,11 @@ def test_after_us_sqlx_has_nothing_to_do_and_can_revert(pyinfra: Pyinfra, databa
 @pytest.mark.parametrize("tool", [lambda d, s: sqlx(d, s, "run"), library], ids=["cli 0.8.6", "library 0.9"])
 def test_after_sqlx_we_have_nothing_to_do(tool, pyinfra: Pyinfra, database: Database) -> None:  # type: ignore[no-untyped-def]
     assert tool(database, ROOT / "migrations").code == 0
-    before = ledger(database)
+    everything = "SELECT * FROM _sqlx_migrations"
+    before = (database.dump(), database.psql(everything))
     got = deploy(pyinfra, database, "deploy.apply")
-    assert (got.code, got.change("Migrate")) == (0, "no change")
-    assert ledger(database) == before
+    assert (got.code, got.change("Migrate"), got.change("Verify")) == (0, "no change", "no change")
+    assert (database.dump(), database.psql(everything)) == before
 
 
 def test_the_down_file_is_rendered_beside_the_migration(pyinfra: Pyinfra, tmp_path: Path) -> None:

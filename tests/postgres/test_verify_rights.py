@@ -65,7 +65,7 @@ def test_the_catalogs_are_enough_to_verify_and_what_a_probe_needs_is_said(databa
     ran = run(pyinfra, hosts, "-y", "deploy.verify")
     assert ran.code == 1
     for host in hosts:
-        assert len([line for line in said(ran, host) if line.startswith("violation: idx_integration_events_type: ")]) == 2, ran.out
+        assert len([line for line in said(ran, host) if line.startswith("violation: idx_integration_events_type: ")]) == 1, ran.out
     database.psql("CREATE INDEX idx_integration_events_type ON app.integration_events (event_type)")
     ran = run(pyinfra, {first: hosts[first]}, "-y", "deploy.verify", "probe_rows=100")
     assert (ran.code, len([line for line in said(ran, first) if line.startswith("probed: ")])) == (0, 8), ran.out
@@ -105,7 +105,7 @@ def test_a_check_that_the_role_may_not_run_is_named_with_the_grant_while_the_oth
     database.psql("DROP INDEX app.idx_integration_events_type")
     ran = run(pyinfra, hosts, *words)
     lines = about(ran, "@postgres/no-tables")
-    assert [line.split(":")[0] for line in lines] == ["violation", "violation", "not run", "not run"], ran.out
+    assert [line.split(":")[0] for line in lines] == ["violation", "not run", "not run"], ran.out
     assert_reports(tmp_path / "report", refused)
     database.psql("CREATE INDEX idx_integration_events_type ON app.integration_events (event_type)")
 
@@ -137,13 +137,14 @@ def assert_reports(folder: Path, refused: dict[str, str]) -> None:
     assert "Not wholly verified" in page
 
 
+@one_server
 def test_every_mutation_is_found_by_a_role_without_any_right_just_as_by_a_superuser(database: Database) -> None:
     mutations = schemas(int(database.psql("SHOW server_version_num")) // 10000)
     role = f"nobody_{database.name}"
     login(database, role)
     database.psql(script(OURS, mutations))
-    database.psql(f'CREATE SCHEMA hidden; CREATE TABLE hidden.integration_events (); ALTER DATABASE "{database.name}" '
-                  f'SET search_path = hidden, {", ".join(mutations)}')  # fmt: skip
+    path = f'ALTER DATABASE "{database.name}" SET search_path = hidden, {next(iter(mutations))}'
+    database.psql(f"CREATE SCHEMA hidden; CREATE TABLE hidden.integration_events (); {path}")
     named = queries.load(queries.packaged(), 100)
     found = []
     for schema in mutations:

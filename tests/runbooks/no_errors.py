@@ -65,6 +65,7 @@ IF NOT EXISTS found it there
 Input should be
 String should have
 WITH SET TRUE
+[USER@]HOST[:PORT] of a bastion, or a name of ~/.ssh/config
 a libpq connection string or URL
 a local socket
 a secret variable or a file that its template includes changed
@@ -82,6 +83,7 @@ failed; what went wrong stands in the output of this run
 has type …
 it failed half-way
 its template changed
+path of the private key for it
 libpq's password; better in .pgpass, PGPASSWORD or the service file
 look whether it was committed before you run it again
 not run yet
@@ -120,6 +122,7 @@ BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT datname FROM pg_database
 All failures were:
 ^(?:- host: (?P<host>.*?), port: .*?, hostaddr: .*?: )?(?:connection (?:failed|is bad): )?(?P<reason>.*)$
+^(ssh: |channel \d+: )?
 ^consuming input failed: | This probably means .*$
 invalid (?:connection option|URI query parameter:) "(.*)"
 materialized view|foreign table|table|view|index|relation

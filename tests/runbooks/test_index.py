@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,13 +13,13 @@ from pathlib import Path
 import no_errors
 import pytest
 import texts
-from conftest import ROOT, programs
+from conftest import IN_CI, ROOT, programs
 
 from deploy import connecting
 
 FOLDER = ROOT / "runbooks"
 INDEX = (FOLDER / "README.md").read_text(encoding="utf-8")
-OURS, POSTGRES, PYINFRA, SQLX = (texts.rows(table) for table in INDEX.split("\n### ")[1:])
+OURS, POSTGRES, SSH, PYINFRA, SQLX = (texts.rows(table) for table in INDEX.split("\n### ")[1:])
 TEXTS = texts.of_package()
 STEPS = [text for step in connecting._NEXT_STEPS for text in step]
 
@@ -34,7 +35,7 @@ def test_every_error_text_of_the_package_is_listed() -> None:
         for text in TEXTS
         if not any(row.lists(text) for row in rows)
         and flat(text.text) not in no_errors.ALL
-        and not (text.place.startswith("deploy/connecting.py") and any(text.words in step for step in STEPS))
+        and not (text.place.startswith(("deploy/bastion.py", "deploy/connecting.py")) and any(text.words in step for step in STEPS))
     ]
     shown = [
         f"| `` {' '.join(text.text.split()[:12])} `` | [A host failed](a-host-failed.md) |  <- {text.place}" for text in unlisted
@@ -47,8 +48,19 @@ def test_every_error_text_of_the_package_is_listed() -> None:
 
 def test_what_the_server_says_to_a_connection_is_listed() -> None:
     """Each pattern that deploy/connecting.py has a next step for is found in a row."""
-    unlisted = [step[0] for step in connecting._NEXT_STEPS if not any(re.search(step[0], row.symptom) for row in POSTGRES)]
-    assert not unlisted, f"put a row for each of these into the second table of runbooks/README.md: {unlisted}"
+    rows = [*OURS, *POSTGRES, *SSH]
+    unlisted = [step[0] for step in connecting._NEXT_STEPS if not any(re.search(step[0], row.symptom) for row in rows)]
+    assert not unlisted, f"put a row for each of these into the second or third table of runbooks/README.md: {unlisted}"
+
+
+def test_ssh_says_what_the_index_says_of_it() -> None:
+    program = shutil.which("ssh")
+    if program is None:
+        reason = "no OpenSSH client on this machine; on Debian: apt-get install openssh-client"
+        pytest.fail(reason) if IN_CI else pytest.skip(reason)
+    said = re.sub(rb"%[.\d]*[a-z]", b"%s", Path(program).read_bytes())
+    pieces = {row.symptom: max(re.split('…|"|: ', row.symptom), key=len).strip(" ()") for row in SSH}
+    assert {symptom: piece for symptom, piece in pieces.items() if piece.encode() not in said} == {}
 
 
 def test_every_row_is_said_by_the_package() -> None:

@@ -74,6 +74,7 @@ PURE = [
     "templates",
     "settings",
     "conninfo",
+    "bastion",
 ]
 
 

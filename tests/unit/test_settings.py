@@ -102,7 +102,7 @@ def test_a_path_starts_at_the_home_or_the_working_directory(tmp_path: Path, monk
     assert settings.expand("m/../n") == tmp_path / "n"
 
 
-@pytest.mark.parametrize("key", ["postgres_ssh", "postgres_ssh_key", "shadow_conninfo"])
+@pytest.mark.parametrize("key", ["shadow_conninfo"])
 def test_a_reserved_key_is_refused_and_not_ignored(key: str) -> None:
     with pytest.raises(Refused) as refused:
         settings.read("db", {key: "user@bastion"})
