@@ -87,8 +87,10 @@ def read(name: str, destination: str | None, key: str | None, timeout: int | Non
         return None
     match = _DESTINATION.fullmatch(destination)
     if match is None or int(match["port"] or 22) not in range(1, 65536):
-        shape = f"postgres_ssh {destination!r} is no [USER@]HOST[:PORT]"
-        raise Refused(f"@postgres/{name}: {shape}; name the bastion so, or as ~/.ssh/config does")
+        raise Refused(
+            f"@postgres/{name}: postgres_ssh {destination!r} is no [USER@]HOST[:PORT]; "
+            "name the bastion so, or as ~/.ssh/config does"
+        )
     try:
         path = Path(key).expanduser() if key is not None else None
     except RuntimeError:

@@ -6,12 +6,8 @@ import os
 import re
 from collections.abc import Mapping
 
-import pytest
 from conftest import VERSION, Pyinfra, Result
 from servers import PASSWORD, Database
-
-one_server = pytest.mark.parametrize("server", ["embedded"], indirect=True)
-"""For what no server decides: one is enough."""
 
 _OWN = re.compile(r"Connected|Ready: apply|Error: executed \d+ commands?|Success|No changes")
 """pyinfra's own words."""

@@ -14,9 +14,6 @@ from servers import Database
 
 HOST = "@postgres/db"
 
-ONE_SERVER = pytest.mark.parametrize("server", ["embedded"], indirect=True)
-"""For what does not depend on the server's version."""
-
 DEBIAN = pytest.mark.parametrize("server", ["debian15"], indirect=True)
 
 _LIBRARY = """

@@ -17,7 +17,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -132,29 +132,31 @@ def without_colours(text: str) -> str:
 
 
 def in_terminal(
-    command: list[str], folder: Path, columns: int, keys: list[str] | None = None, environment: Mapping[str, str] | None = None
+    command: list[str], folder: Path, columns: int, keys: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
     """Exit code of `command`, and what it writes to a terminal of that width, without colours.
 
-    `keys` are typed one after the other, each with Enter behind it, whenever pyinfra asks; `^C` is that key.
+    `keys` are typed one after the other, each with Enter behind it, when pyinfra has asked and is silent; `^C` is that key.
     """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {key: value for key, value in (environment or os.environ).items() if key not in ("COLUMNS", "LINES")}
-    answers = list(keys or [])
-    out = b""
+    out, silent = b"", 0
+    typed: list[bytes] = []
     words = ["env", "--default-signal=INT", "setsid", "--ctty", *command]  # a shell's background jobs ignore Ctrl-C
     with subprocess.Popen(words, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave) as process:
         os.close(slave)
-        asked = 0
         try:
             while select.select([master], [], [], 0.2)[0] or process.poll() is None:
                 if select.select([master], [], [], 0)[0]:
-                    out += os.read(master, 65536)
-                if answers and out.count(PROMPT.encode()) > asked:
-                    asked += 1
-                    key = answers.pop(0)
-                    os.write(master, b"\x03" if key.startswith("^C") else key.encode() + b"\n")
+                    out, silent = out + os.read(master, 65536), 0
+                    continue
+                silent += 1
+                asked = out.count(PROMPT.encode()) > len(typed) and len(typed) < len(keys)
+                if asked:
+                    typed.append(b"\x03" if keys[len(typed)].startswith("^C") else keys[len(typed)].encode() + b"\n")
+                if asked or (typed[-1:] == [b"\x03"] and silent % 25 == 0):  # a signal just before a read is lost
+                    os.write(master, typed[-1])
         except OSError:  # Linux's word for the end
             pass
         finally:

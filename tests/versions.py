@@ -20,6 +20,9 @@ MAJORS = {"npm13": 13, "npm14": 14, "debian15": 15, "pypi16": 16, "npm17": 17, "
 
 NPM = {"npm12": "12.22.0-beta.15", "npm13": "13.23.0-beta.16", "npm14": "14.23.0-beta.17", "npm17": "17.10.0-beta.17"}
 
+one_server = pytest.mark.parametrize("server", ["embedded"], indirect=True)
+"""For what does not depend on the server's version."""
+
 every_version = pytest.mark.parametrize("server", list(MAJORS), indirect=True)
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import MIGRATION, ROOT, Pyinfra
 from servers import Database
-
-embedded_only = pytest.mark.parametrize("server", ["embedded"], indirect=True)
+from versions import one_server
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +75,7 @@ def test_the_installed_package_is_the_one_that_runs(installed: Path, tmp_path: P
     assert all(Path(line).resolve().is_relative_to(root) for line in lines), lines
 
 
-@embedded_only
+@one_server
 @pytest.mark.parametrize("shadow", [False, True], ids=["empty folder", "folder with a deploy.py"])
 def test_the_wheel_deploys_from_a_folder_with_only_an_inventory(
     database: Database, installed: Path, tmp_path: Path, shadow: bool

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from conftest import MIGRATION, ROOT, VERSION, Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, ledger, locks, sqlx
+from neighbours import HOST, deploy, ledger, locks, sqlx
 from servers import Database
+from versions import one_server
 
 NAME = f"{VERSION} create integration health tables"
 OLD = "ab" * 48
@@ -40,7 +41,7 @@ def test_objects_made_by_hand_are_recorded_and_sqlx_has_nothing_to_do(pyinfra: P
     assert locks(database) == "0"
 
 
-@ONE_SERVER
+@one_server
 def test_another_checksum_is_reported_and_left_alone(pyinfra: Pyinfra, database: Database) -> None:
     other_checksum(database)
     before = ledger(database)
@@ -51,7 +52,7 @@ def test_another_checksum_is_reported_and_left_alone(pyinfra: Pyinfra, database:
     assert ledger(database) == before
 
 
-@ONE_SERVER
+@one_server
 def test_replace_checksum_says_what_it_will_break_and_shows_the_old_one(pyinfra: Pyinfra, database: Database) -> None:
     other_checksum(database)
     hosts = {HOST: database.data}
@@ -68,7 +69,7 @@ def test_replace_checksum_says_what_it_will_break_and_shows_the_old_one(pyinfra:
     assert sqlx(database, ROOT / "migrations", "run").out == ""
 
 
-@ONE_SERVER
+@one_server
 def test_where_nothing_is_there_nothing_is_recorded(pyinfra: Pyinfra, database: Database) -> None:
     got = deploy(pyinfra, database, "deploy.adopt")
     assert got.code == 1
@@ -76,7 +77,7 @@ def test_where_nothing_is_there_nothing_is_recorded(pyinfra: Pyinfra, database: 
     assert database.psql("SELECT to_regclass('_sqlx_migrations')") == ""
 
 
-@ONE_SERVER
+@one_server
 def test_what_differs_from_the_contract_is_refused_with_the_differences(pyinfra: Pyinfra, database: Database) -> None:
     by_hand(database)
     database.psql("ALTER TABLE integration_events ALTER severity DROP NOT NULL; DROP INDEX idx_integration_events_type")
@@ -89,7 +90,7 @@ def test_what_differs_from_the_contract_is_refused_with_the_differences(pyinfra:
     assert database.psql("SELECT to_regclass('_sqlx_migrations')") == ""
 
 
-@ONE_SERVER
+@one_server
 def test_another_source_can_not_be_adopted(pyinfra: Pyinfra, database: Database) -> None:
     got = deploy(pyinfra, database, "deploy.adopt", migrations=str(ROOT / "migrations"))
     assert got.code == 1
@@ -98,7 +99,7 @@ def test_another_source_can_not_be_adopted(pyinfra: Pyinfra, database: Database)
     )
 
 
-@ONE_SERVER
+@one_server
 def test_other_checks_prove_nothing(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     by_hand(database)
     (tmp_path / "checks").mkdir()

@@ -8,10 +8,11 @@ import socket
 from pathlib import Path
 
 from conftest import Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, ledger, sqlx, write
+from neighbours import HOST, deploy, ledger, sqlx, write
 from servers import Database
+from versions import one_server
 
-pytestmark = ONE_SERVER
+pytestmark = one_server
 
 TEMPLATE = "CREATE TABLE t (v text DEFAULT {{ note | literal }}); -- {{ region }} {{ db_password }}\n"
 VARIABLES = {"note": "one", "region": "eu", "db_password": "hunter2"}

@@ -8,9 +8,10 @@ import uuid
 from pathlib import Path
 
 import pytest
-from bad import ended, is_deployed, login, one_server, run, said
+from bad import ended, is_deployed, login, run, said
 from conftest import Pyinfra
 from servers import PASSWORD, Database, free_port
+from versions import one_server
 
 from deploy.conninfo import endpoint
 from deploy.errors import Refused

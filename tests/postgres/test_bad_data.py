@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from bad import ended, is_deployed, login, one_server, run, said
+from bad import ended, is_deployed, login, run, said
 from conftest import Pyinfra
 from servers import Database
+from versions import one_server
 
 from deploy.errors import Refused
 from deploy.settings import read

@@ -9,9 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bad import LEDGER, is_deployed, one_server, run, said
+from bad import LEDGER, is_deployed, run, said
 from conftest import MIGRATION, Pyinfra
 from servers import SUPERUSER, Database, Server
+from versions import one_server
 
 ONE, HEALTHY = "@postgres/one", "@postgres/healthy"
 ACTIVITY = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'integration-health-deploy'"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from bad import LEDGER, ended, is_deployed, login, one_server, row, run, said, whole
+from bad import LEDGER, ended, is_deployed, login, row, run, said, whole
 from conftest import MIGRATION, ROOT, VERSION, Pyinfra
 from servers import Database
+from versions import one_server
 
 ONE = "@postgres/one"
 MISSING = (

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from bad import one_server, run, said
+from bad import run, said
 from conftest import Pyinfra
 from servers import Database
+from versions import one_server
 
 ONE = "@postgres/one"
 FIRST = "CREATE TABLE first (i int);\n"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from bad import is_deployed, one_server, run, said
+from bad import is_deployed, run, said
 from conftest import Pyinfra, programs
 from servers import PASSWORD, Database, Server
+from versions import one_server
 
 ONE, HEALTHY = "@postgres/one", "@postgres/healthy"
 

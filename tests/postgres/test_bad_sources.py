@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from bad import ended, one_server, run
+from bad import ended, run
 from conftest import Pyinfra
 from servers import Database
+from versions import one_server
 
 from deploy.errors import Refused
 from deploy.migrations import load

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from aging import EVENTS, SLOW, events
-from bad import one_server, run, said
+from bad import run, said
 from conftest import MIGRATION, Pyinfra, programs
 from servers import Database, Server
 from test_bad_interruptions import HEALTHY, ONE, holding, in_background, until_it_sleeps
+from versions import one_server
 
 pytestmark = one_server
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bad import login, one_server, run, said
+from bad import login, run, said
 from conftest import VERSION, Pyinfra
 from neighbours import write
 from privileges import ADOPT, APP, APPLY, FILES, MAY_CREATE, MAY_USE, PURGE, REVERT, SCHEMA, Case
 from servers import Database, Server
+from versions import one_server
 
 STEP = re.compile(r"; run ((?:GRANT|ALTER|CREATE) .+?)(?:, or set `\w+`.*)?$")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from conftest import MIGRATION, VERSION, Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, finish, ledger, library, locks, sqlx, start_deploy, write
+from neighbours import HOST, deploy, finish, ledger, library, locks, sqlx, start_deploy, write
 from servers import Database
 from test_lock import session
-from versions import every_version
+from versions import every_version, one_server
 
 FILES = {
     "1_a.up.sql": "CREATE TABLE a (x int)",
@@ -39,7 +39,7 @@ def test_our_own_migration_goes_back_and_forth(pyinfra: Pyinfra, database: Datab
     assert database.dump() == full
 
 
-@ONE_SERVER
+@one_server
 @pytest.mark.parametrize(("words", "left"), [([], ["1", "2"]), (["to=1"], ["1"]), (["to=0"], []), (["to=3"], ["1", "2", "3"])])
 def test_the_newest_or_all_above_a_version_or_all(
     words: list[str], left: list[str], pyinfra: Pyinfra, database: Database, tmp_path: Path
@@ -53,7 +53,7 @@ def test_the_newest_or_all_above_a_version_or_all(
     assert applied(database) == ["1", "2", "3"]
 
 
-@ONE_SERVER
+@one_server
 def test_newest_first_and_a_dry_run_shows_it_and_does_nothing(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", FILES)
     assert sqlx(database, source, "run").code == 0
@@ -70,7 +70,7 @@ def test_newest_first_and_a_dry_run_shows_it_and_does_nothing(pyinfra: Pyinfra, 
     assert (database.dump(), ledger(database)) == before
 
 
-@ONE_SERVER
+@one_server
 def test_an_applied_migration_without_a_down_file_refuses_before_anything_runs(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
@@ -87,7 +87,7 @@ def test_an_applied_migration_without_a_down_file_refuses_before_anything_runs(
     assert applied(database) == ["1", "2", "3"]
 
 
-@ONE_SERVER
+@one_server
 def test_the_service_stops_first_and_its_older_release_starts_after_the_revert(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
@@ -105,7 +105,7 @@ def test_the_service_stops_first_and_its_older_release_starts_after_the_revert(
     assert database.psql("SELECT to_regclass('integration_events')") == "integration_events", "made again"
 
 
-@ONE_SERVER
+@one_server
 def test_a_version_that_nobody_knows_is_refused(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", FILES)
     assert sqlx(database, source, "run").code == 0
@@ -118,7 +118,7 @@ def test_a_version_that_nobody_knows_is_refused(pyinfra: Pyinfra, database: Data
     assert applied(database) == ["1", "2", "3"]
 
 
-@ONE_SERVER
+@one_server
 def test_migrations_of_others_in_the_ledger_stay(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", {**FILES, "99999999999999_service.sql": "CREATE TABLE service ()"})
     assert sqlx(database, source, "run").code == 0
@@ -148,7 +148,7 @@ def test_a_table_that_holds_rows_is_not_dropped_unasked(pyinfra: Pyinfra, databa
     assert applied(database) == []
 
 
-@ONE_SERVER
+@one_server
 def test_rows_that_arrive_while_the_down_file_waits_are_not_lost(database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", FILES)
     assert sqlx(database, source, "run").code == 0
@@ -164,7 +164,7 @@ def test_rows_that_arrive_while_the_down_file_waits_are_not_lost(database: Datab
     assert database.psql("SELECT count(*) FROM c") == "1"
 
 
-@ONE_SERVER
+@one_server
 @pytest.mark.parametrize(
     "down", ["ALTER TABLE c RENAME TO d; DROP TABLE d", "DROP SCHEMA s CASCADE", "DROP TABLE c; CREATE TABLE c (x int)"]
 )
@@ -179,7 +179,7 @@ def test_whatever_the_way_a_table_with_rows_goes(down: str, pyinfra: Pyinfra, da
     assert database.dump() == before
 
 
-@ONE_SERVER
+@one_server
 @pytest.mark.parametrize(
     ("down", "taken"),
     [
@@ -222,7 +222,7 @@ def test_a_down_file_that_takes_no_value_away_runs(pyinfra: Pyinfra, database: D
     assert database.psql("TABLE c; SELECT pg_typeof(x) FROM c") == "1\nbigint"
 
 
-@ONE_SERVER
+@one_server
 def test_a_down_file_that_fails_or_ends_its_transaction_leaves_the_row(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_down_file_that_fails_or_ends_its_transaction_leaves_the_row(
     assert applied(database) == ["1", "2", "3"]
 
 
-@ONE_SERVER
+@one_server
 def test_a_no_transaction_down_file_needs_the_flag(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     files = {
         "1_a.sql": "CREATE TABLE a (x int)",

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 from conftest import Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, ledger, sqlx, write
+from neighbours import HOST, deploy, ledger, sqlx, write
 from servers import Database
+from versions import one_server
 
 
-@ONE_SERVER
+@one_server
 def test_plain_files_are_taken_byte_for_byte_and_templates_are_rendered(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
@@ -38,7 +39,7 @@ def test_plain_files_are_taken_byte_for_byte_and_templates_are_rendered(
     assert sqlx(database, rendered, "run").code == 0
 
 
-@ONE_SERVER
+@one_server
 def test_a_variable_that_is_missing_refuses_the_run_with_file_and_line(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
@@ -49,7 +50,7 @@ def test_a_variable_that_is_missing_refuses_the_run_with_file_and_line(
     assert database.psql("SELECT to_regclass('_sqlx_migrations')") == ""
 
 
-@ONE_SERVER
+@one_server
 def test_a_source_of_its_own_runs_its_checks_and_not_our_contract(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", {"1_a.sql": "CREATE TABLE a ()"})
     checks = write(
@@ -65,7 +66,7 @@ def test_a_source_of_its_own_runs_its_checks_and_not_our_contract(pyinfra: Pyinf
     assert "integration_health" not in got.out
 
 
-@ONE_SERVER
+@one_server
 def test_planning_reads_each_file_once_a_run_and_not_once_a_host(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     """Twenty hosts with the same source; an audit hook of Python counts how often each file is opened."""
     files = {f"{n}_plain.sql": "SELECT 1" for n in range(1, 30)} | {f"{n}_made.sql.j2": "SELECT {{ x }}" for n in range(30, 40)}
@@ -76,6 +77,7 @@ def test_planning_reads_each_file_once_a_run_and_not_once_a_host(pyinfra: Pyinfr
     inventory.write_text(
         f"""
 import atexit, json, os, sys
+from versions import one_server
 seen = {{}}
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and {str(source)!r} in arguments[0]:
@@ -136,7 +138,7 @@ def test_a_file_that_ends_its_transaction_leaks_nothing_either(pyinfra: Pyinfra,
     assert database.psql("SELECT to_regclass('a') IS NOT NULL, to_regclass('b') IS NULL") == "t|t"
 
 
-@ONE_SERVER
+@one_server
 def test_a_failed_file_leaves_earlier_ones_applied_and_itself_pending(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", {"1_a.sql": "CREATE TABLE a ()", "2_b.sql": "CREATE TABLE b ();\n\n  SELEC 1;\n"})
     got = deploy(pyinfra, database, "deploy.apply", migrations=str(source))

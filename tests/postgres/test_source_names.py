@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neighbours import ONE_SERVER, sqlx, write
+from neighbours import sqlx, write
 from servers import Database
 from sqlx_names import FATAL, IGNORED, NAMES
+from versions import one_server
 
-pytestmark = ONE_SERVER
+pytestmark = one_server
 
 FIVE = {"5_five.sql": "SELECT 1"}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from conftest import MIGRATION, Pyinfra
-from neighbours import HOST, ONE_SERVER, deploy, ledger, sqlx, write
+from neighbours import HOST, deploy, ledger, sqlx, write
 from servers import Database
+from versions import one_server
 
 from deploy import checks
 
-pytestmark = ONE_SERVER
+pytestmark = one_server
 
 
 def project(folder: Path, toml: str, files: dict[str, str]) -> Path:

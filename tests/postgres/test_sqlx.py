@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from conftest import MIGRATION, VERSION, Pyinfra, Result
 from servers import PASSWORD, Database
+from versions import one_server
 
 HOST = "@postgres/shared"
 STORY = Path(__file__).with_name("story_example.sql")
@@ -21,8 +22,6 @@ OWN = {
     "20250101000000_create_bookings.sql": "CREATE TABLE bookings (id BIGINT PRIMARY KEY);\n",
     "20260601000000_add_bookings_note.sql": "ALTER TABLE bookings ADD COLUMN note TEXT;\n",
 }
-
-embedded_only = pytest.mark.parametrize("server", ["embedded"], indirect=True)
 
 
 def sqlx(database: Database, source: Path, *words: str, user: str = "postgres") -> str:
@@ -101,14 +100,14 @@ def test_a_database_of_a_service_with_migrations_and_a_role_of_its_own_is_deploy
     assert_the_service_has_nothing_to_do(service)
 
 
-@embedded_only
+@one_server
 def test_a_superuser_deploys_beside_the_service_too(service: Service, pyinfra: Pyinfra) -> None:
     result = apply(pyinfra, service.database)
     assert (result.code, result.change("Migrate")) == (0, "success"), result.out
     assert_the_service_has_nothing_to_do(service)
 
 
-@embedded_only
+@one_server
 def test_a_ledger_of_a_role_that_we_cannot_act_as_is_named_with_the_key_and_nothing_changes(
     service: Service, pyinfra: Pyinfra
 ) -> None:
@@ -128,7 +127,7 @@ def test_a_ledger_of_a_role_that_we_cannot_act_as_is_named_with_the_key_and_noth
     assert (service.database.dump(), rows(service.database)) == before
 
 
-@embedded_only
+@one_server
 def test_a_deployer_that_may_read_the_ledger_and_not_write_it_is_told_so(service: Service, pyinfra: Pyinfra) -> None:
     service.database.psql(
         f"GRANT SELECT ON _sqlx_migrations TO {service.deployer}; GRANT CREATE ON SCHEMA public TO {service.deployer}"
@@ -140,7 +139,7 @@ def test_a_deployer_that_may_read_the_ledger_and_not_write_it_is_told_so(service
     )
 
 
-@embedded_only
+@one_server
 def test_an_owner_that_inherits_nothing_is_acted_as_all_the_same(service: Service, pyinfra: Pyinfra) -> None:
     """A NOINHERIT deployer has none of the owner's rights before SET ROLE, not even to read its ledger."""
     service.database.psql(f"ALTER ROLE {service.deployer} NOINHERIT; GRANT {service.role} TO {service.deployer}")
@@ -150,7 +149,7 @@ def test_an_owner_that_inherits_nothing_is_acted_as_all_the_same(service: Servic
     assert_the_service_has_nothing_to_do(service)
 
 
-@embedded_only
+@one_server
 def test_rows_of_others_are_refused_in_sqlx_words_when_they_are_not_to_be_ignored(service: Service, pyinfra: Pyinfra) -> None:
     before = (service.database.dump(), rows(service.database))
     result = apply(pyinfra, service.database, ignore_missing=False)
@@ -177,7 +176,7 @@ def test_another_formatting_of_our_file_that_was_there_first_is_left_alone(
     assert sqlx(database, source, "run") == ""
 
 
-@embedded_only
+@one_server
 def test_another_content_under_our_version_is_refused_and_left_alone(database: Database, pyinfra: Pyinfra, tmp_path: Path) -> None:
     other = STORY.read_text(encoding="utf-8").replace("VARCHAR(50)", "TEXT")
     sqlx(database, service_source(tmp_path / "service", {MIGRATION.name: other}), "run")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from conftest import MIGRATION, ROOT, VERSION, Pyinfra
-from neighbours import DEBIAN, HOST, ONE_SERVER, deploy, large_source, ledger, library, sqlx, write
+from neighbours import DEBIAN, HOST, deploy, large_source, ledger, library, sqlx, write
 from servers import Database
+from versions import one_server
 
 SMALL = {
     "1_users.sql": "CREATE TABLE users (id int PRIMARY KEY);",
@@ -71,7 +72,7 @@ def test_the_same_source_applied_by_each_gives_equal_dumps_and_equal_ledgers(
     assert (again.code, again.change("Migrate")) == (0, "no change")
 
 
-@ONE_SERVER
+@one_server
 def test_small_files_of_every_kind_go_from_hand_to_hand(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     """The CLI applies the first, we an out-of-order one and the rest, the library nothing, the CLI reverts."""
     folder = tmp_path / "migrations"
@@ -90,7 +91,7 @@ def test_small_files_of_every_kind_go_from_hand_to_hand(pyinfra: Pyinfra, databa
     assert [row.partition("|")[0] for row in ledger(database)] == ["1", "3", "9"]
 
 
-@ONE_SERVER
+@one_server
 def test_execution_time_is_in_nanoseconds_and_written_once(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", {"1_slow.sql": "SELECT pg_sleep(0.3)"})
     assert deploy(pyinfra, database, "deploy.apply", migrations=str(source)).code == 0
@@ -98,7 +99,7 @@ def test_execution_time_is_in_nanoseconds_and_written_once(pyinfra: Pyinfra, dat
     assert not [text for text in database.statements() if "UPDATE" in text]
 
 
-@ONE_SERVER
+@one_server
 def test_a_row_without_a_file_is_refused_in_the_words_of_sqlx(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", {"1_a.sql": "SELECT 1", "2_b.sql": "SELECT 1"})
     assert sqlx(database, source, "run").code == 0

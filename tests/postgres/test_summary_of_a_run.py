@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bad import one_server
 from conftest import MIGRATION, Pyinfra
 from servers import Database, free_port
+from versions import one_server
 
 pytestmark = [one_server, pytest.mark.usefixtures("password")]
 

@@ -153,7 +153,8 @@ def wrong_hosts(
         ),
         "two-servers": (
             secure.data(database, f"host=db2.example.com,{NAME} hostaddr=127.0.0.1,127.0.0.1 password=wrong"),
-            here.replace(NAME, f"db2.example.com,{NAME}") + f'server certificate for "{NAME}" does not match host name '
+            here.replace(asked, f"can't connect to db2.example.com:{database.server.port},{NAME}:{database.server.port}: ")
+            + f'server certificate for "{NAME}" does not match host name '
             '"db2.example.com", then ' + here.removeprefix(asked) + 'FATAL: password authentication failed for user "postgres"; '
             "connect by a name in the certificate (hostaddr takes the address), or issue one for this name",
         ),

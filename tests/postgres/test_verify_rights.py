@@ -10,10 +10,11 @@ from pathlib import Path
 
 import jsonschema
 import junitparser
-from bad import LEDGER, login, one_server, row, run, said
+from bad import LEDGER, login, row, run, said
 from conftest import MIGRATION, VERSION, Pyinfra, Result
 from mutations import schemas, script
 from servers import SUPERUSER, Database
+from versions import one_server
 
 from deploy import checks, queries, report
 
