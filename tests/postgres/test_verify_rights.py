@@ -139,8 +139,10 @@ def assert_reports(folder: Path, refused: dict[str, str]) -> None:
 
 
 @one_server
-def test_every_mutation_is_found_by_a_role_without_any_right_just_as_by_a_superuser(database: Database) -> None:
-    mutations = schemas(int(database.psql("SHOW server_version_num")) // 10000)
+def test_a_mutation_is_found_by_a_role_without_any_right_just_as_by_a_superuser(database: Database) -> None:
+    """Every third of them."""
+    every = schemas(int(database.psql("SHOW server_version_num")) // 10000)
+    mutations = dict(list(every.items())[::3])
     role = f"nobody_{database.name}"
     login(database, role)
     database.psql(script(OURS, mutations))
