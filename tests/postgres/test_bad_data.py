@@ -14,8 +14,8 @@ from deploy.settings import read
 TIME = "expected a time such as '2s', '500ms' or 0"
 KNOWN = (
     "audit, batch_rows, checks, health_retention_days, ignore_missing, lock_timeout, lock_wait, "
-    "migrations, owner, probe_rows, query_budget_ms, repair_invalid_indexes, report, retention_days, schema, secret_variables, "
-    "statement_timeout, variables"
+    "migrations, owner, probe_rows, query_budget_ms, repair_invalid_indexes, replay_wait, report, retention_days, schema, "
+    "secret_variables, statement_timeout, variables"
 )
 
 
