@@ -39,6 +39,7 @@ NEXT_STEPS = (
     ("during banner exchange", "check the bastion and the way to it"),
     ("configuration option", "correct ~/.ssh/config"),
     ("postgres_ssh_key '", "name a file that you can read"),
+    ("section of the service file does not give", "add it with a host, or set PGSERVICEFILE to the file that has it"),
     ("OpenSSH's client", "install it (openssh-client), so that `ssh` is on the PATH"),
     ("ssh: ", "try it by hand: ssh with the same destination"),
 )
@@ -101,6 +102,8 @@ def read(name: str, destination: str | None, key: str | None, timeout: int | Non
 def reason(said: str) -> str | None:
     """The line of what ssh wrote that says why it failed; its last one where none is known, None where it wrote nothing."""
     lines = [" ".join(line.split()).removesuffix(".") for line in said.splitlines() if line.strip()]
+    if not any("Permission denied (" in line for line in lines[-1:]):  # it got on without that key
+        lines = [line for line in lines if not re.search("bad permissions|Load key ", line)] or lines
     known = (line for words, _ in NEXT_STEPS for line in lines if re.search(words, line))
     found = next(known, lines[-1] if lines else None)
     return None if found is None else re.sub(r"^(ssh: |channel \d+: )?", "ssh: ", found)

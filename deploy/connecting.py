@@ -120,10 +120,11 @@ def _statement(error: Exception, reason: str) -> str | None:
 def explain(error: Exception, endpoint: Endpoint) -> str:
     """One sentence for a failed attempt to connect: where, the reason in libpq's or the server's words, what next.
 
-    For a certificate that isn't trusted the server is asked for it once more, because libpq doesn't say why.
+    For a certificate that isn't trusted the server is asked for it once more, because libpq doesn't say why; behind a bastion
+    it can't be reached again.
     """
     reason = ", then ".join(_reasons(str(error)))
-    if reason.endswith(_UNTRUSTED) and isinstance(error, psycopg.Error) and error.pgconn is not None:
+    if reason.endswith(_UNTRUSTED) and isinstance(error, psycopg.Error) and error.pgconn is not None and endpoint.bastion is None:
         reason = ": ".join(filter(None, (reason, certificates.problem(error.pgconn))))
     steps = (step for words, step in _NEXT_STEPS if re.search(words, reason))
     step = _statement(error, reason) or next(steps, _BY_HAND)

@@ -14,6 +14,9 @@ from deploy.bastion import Bastion
 from deploy.patience import Check
 from deploy.tunnel import LOOPBACK, Tunnel
 
+_IN_TURN = {"prefer": ("require", "does not support SSL", "disable"), "allow": ("disable", "no encryption", "require")}
+"""The modes in which libpq may connect a second time, which a tunnel's port doesn't take: first, when not to end there, then."""
+
 
 class Connection(psycopg.Connection[Any]):
     """A connection whose waits end when `check` gives up, with gevent and without."""
@@ -53,6 +56,24 @@ class Connection(psycopg.Connection[Any]):
         if cls.bastion is None:
             return (yield from super()._connect_gen(conninfo))
         given = conninfo_to_dict(conninfo)
+        if not given.get("host"):
+            raise psycopg.OperationalError(
+                "postgres_ssh needs a server's name or address, which this section of the service file does not give"
+            )
+        mode = given.get("sslmode")
+        first, words, second = _IN_TURN.get(str(mode), (mode, None, None))
+        try:
+            return (yield from cls._tunnel_gen(make_conninfo(conninfo, sslmode=first)))
+        except psycopg.OperationalError as error:
+            if words is None or words not in str(error):
+                raise
+        return (yield from cls._tunnel_gen(make_conninfo(conninfo, sslmode=second)))
+
+    @classmethod
+    def _tunnel_gen(cls, conninfo: str) -> Generator[Any, Any, Any]:
+        """One connection of libpq through a tunnel of its own."""
+        assert cls.bastion is not None
+        given = conninfo_to_dict(conninfo)
         host, port = given["host"], given["port"] or "5432"
         tunnel = Tunnel(cls.bastion, str(given["hostaddr"]), str(port))
         try:
@@ -62,7 +83,7 @@ class Connection(psycopg.Connection[Any]):
             said = str(error).replace(f'"{LOOPBACK}", port {tunnel.port} ', f'"{host}", port {port} ')
             failed = tunnel.failure()
             tunnel.close()
-            raise psycopg.OperationalError(failed or said) from None
+            raise psycopg.OperationalError(failed or said, pgconn=getattr(error, "pgconn", None)) from None
         except BaseException:
             tunnel.close()
             raise
@@ -78,7 +99,10 @@ class Connection(psycopg.Connection[Any]):
         except OSError as error:
             raise psycopg.OperationalError(str(error)) from None
         with contextlib.closing(again):
-            yield from _joined(super()._cancel_gen(), again)
+            try:
+                yield from _joined(super()._cancel_gen(), again)
+            except OSError as error:
+                raise psycopg.OperationalError(str(error)) from None
 
 
 def _joined(steps: Generator[Any, Any, Any], tunnel: Tunnel) -> Generator[Any, Any, Any]:

@@ -6,6 +6,7 @@ imported when the first `@postgres` host appears.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -229,16 +230,17 @@ class PostgresConnector(BaseConnector):
             return Answer(error=SqlError(explain(error, self.endpoint))), []
         try:
             answer, notices = session.run(parts, timeout, keep=keep, ours=ours)
-            if answer.error is not None and answer.error.sqlstate == denied.SQLSTATE:
-                owner, schema = (self.settings.owner, self.settings.schema) if ours else (None, None)
-                question = denied.question(answer.error, parts, owner=owner, schema=schema)
-                asked = self._open().run((Part(question),), _ANSWER_TIMEOUT, keep=keep)[0] if question is not None else Answer()
-                answer = Answer(error=denied.explained(answer.error, asked))
-            return answer, notices
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
             return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}")), []
+        if answer.error is not None and answer.error.sqlstate == denied.SQLSTATE:
+            owner, schema = (self.settings.owner, self.settings.schema) if ours else (None, None)
+            question = denied.question(answer.error, parts, owner=owner, schema=schema)
+            with contextlib.suppress(Exception):  # then the error stands without a statement to paste
+                asked = self._open().run((Part(question),), _ANSWER_TIMEOUT, keep=keep)[0] if question is not None else Answer()
+                answer = Answer(error=denied.explained(answer.error, asked))
+        return answer, notices
 
     def _finish(self, status: bool, stderr: list[str], print_output: bool, stdout: str | None = None) -> tuple[bool, CommandOutput]:
         lines = [OutputLine("stderr", line) for line in stderr]

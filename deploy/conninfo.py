@@ -137,7 +137,8 @@ def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) ->
     service = None if parameters.keys() & {"host", "hostaddr"} else parameters.get("service")
     way = _way(name, data, parameters["connect_timeout"])
     if way is not None:
-        parameters.update(_behind(name, resolved))
+        if service is None or resolved.get("host") or resolved.get("hostaddr"):  # else its connection says so
+            parameters.update(_behind(name, resolved))
         resolved.update(parameters)
         if way.timeout is not None:
             parameters["connect_timeout"] = str(2 * way.timeout)  # as long for the server as for the bastion
@@ -175,6 +176,8 @@ def _behind(name: str, resolved: Mapping[str, str]) -> dict[str, str]:
         "host": ",".join(hosts),
         "hostaddr": resolved.get("hostaddr") or ",".join(hosts),
         "port": resolved.get("port") or "5432",
+        "gssencmode": "disable",  # libpq would connect a second time
+        **({} if resolved.get("sslrootcert") == "system" else {"sslmode": resolved.get("sslmode") or "prefer"}),
     }
 
 

@@ -164,9 +164,11 @@ class Session:
 
     def _cancel(self, connection: Connection) -> None:
         connection.check = None
-        with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
-            connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
-        connection.close()
+        try:
+            with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
+                connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+        finally:
+            connection.close()
 
     def _roll_back(self, connection: Connection) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.IDLE:

@@ -77,7 +77,6 @@ def test_planning_reads_each_file_once_a_run_and_not_once_a_host(pyinfra: Pyinfr
     inventory.write_text(
         f"""
 import atexit, json, os, sys
-from versions import one_server
 seen = {{}}
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and {str(source)!r} in arguments[0]:

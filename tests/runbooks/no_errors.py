@@ -121,6 +121,8 @@ ANALYZE integration_health, integration_events;
 BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT datname FROM pg_database
 All failures were:
+Permission denied (
+bad permissions|Load key
 ^(?:- host: (?P<host>.*?), port: .*?, hostaddr: .*?: )?(?:connection (?:failed|is bad): )?(?P<reason>.*)$
 ^(ssh: |channel \d+: )?
 ^consuming input failed: | This probably means .*$

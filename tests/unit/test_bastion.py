@@ -132,7 +132,6 @@ def test_connections_are_counted_by_server_and_the_same_address_behind_two_basti
         ({"host": "@abstract"}, "@abstract"),
         ({"conninfo": "host=db,/tmp"}, "/tmp"),
         ({"conninfo": "dbname=app"}, "the default"),
-        ({"service": "nope"}, "the default"),
     ],
 )
 def test_a_unix_socket_is_on_no_bastion(data: dict[str, object], shown: str) -> None:
@@ -157,3 +156,12 @@ def test_a_unix_socket_is_on_no_bastion(data: dict[str, object], shown: str) -> 
 )
 def test_the_reason_is_one_line_of_what_ssh_said(said: str, want: str | None) -> None:
     assert bastion.reason(said) == want
+
+
+def test_a_key_that_ssh_got_on_without_is_not_the_reason() -> None:
+    skipped = 'Load key "/home/ops/.ssh/id_rsa": bad permissions\n'
+    assert bastion.reason(skipped + "channel 0: open failed: connect failed: Connection refused\n") == (
+        "ssh: open failed: connect failed: Connection refused"
+    )
+    denied = skipped + "ops@db: Permission denied (publickey).\n"
+    assert bastion.reason(denied) == 'ssh: Load key "/home/ops/.ssh/id_rsa": bad permissions'

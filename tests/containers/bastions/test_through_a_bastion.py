@@ -67,6 +67,18 @@ def test_verify_full_holds_end_to_end(site: Site, pyinfra: Pyinfra) -> None:
     assert ("connection received" in heard, "connection authorized" in heard) == (True, False)
 
 
+def test_where_tls_is_optional_libpq_makes_no_second_connection_of_its_own(site: Site, pyinfra: Pyinfra) -> None:
+    """`prefer` and `allow` reach a server without TLS; a login that is refused is said once, and not tried again in clear."""
+    wrong = {**site.environment, "PGPASSWORD": "wrong"}
+    hosts = {f"@postgres/{mode}": site.data(postgres_host=PLAIN, postgres_sslmode=mode) for mode in ("prefer", "allow")}
+    done = pyinfra(hosts, "exec", "--", "SELECT 1 AS one", environment=site.environment)
+    assert (done.code, done.out.count('[{"one": 1}]')) == (0, 2), done.out
+
+    refused = pyinfra({"@postgres/wrong": site.data(postgres_sslmode="prefer")}, "exec", "--", "SELECT 1", environment=wrong)
+    said = one_sentence(refused, "@postgres/wrong")
+    assert (refused.code, said.count("connection to server"), "password authentication failed" in said) == (1, 1, True), said
+
+
 def test_a_bastion_is_named_as_for_ssh(site: Site, pyinfra: Pyinfra) -> None:
     """Also one that the configuration reaches by a jump, and one whose unknown key the configuration says to trust."""
     direct = {"postgres_ssh": f"ops@127.0.0.1:{site.port}", "postgres_ssh_key": str(site.folder / "user")}
@@ -175,3 +187,15 @@ def test_a_stranger_who_finds_the_port_first_is_hung_up_on(site: Site, monkeypat
         assert len(site.processes()) == 1
     assert tunnel.failure() is None  # it has ended because its connection has
     tunnel.close()
+
+
+def test_a_section_that_is_missing_is_its_hosts_alone(site: Site, pyinfra: Pyinfra) -> None:
+    hosts = {"@postgres/nope": {"postgres_service": "nope", "postgres_ssh": "bastion"}, "@postgres/app": site.data()}
+
+    done = pyinfra(hosts, "-y", "exec", "--", "SELECT 1 AS one", environment=site.environment)
+
+    assert (done.code, done.out.count('[{"one": 1}]')) == (1, 1), done.out
+    assert one_sentence(done, "@postgres/nope").endswith(
+        "postgres_ssh needs a server's name or address, which this section of the service file does not give; "
+        "add it with a host, or set PGSERVICEFILE to the file that has it"
+    )
