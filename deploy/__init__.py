@@ -1,23 +1,6 @@
 """Put a Postgres schema on a fleet of databases and prove that it is there.
 
-The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`. The layers below, each using only what is
-further down:
-
-    verb, waves                                    what a verb does before its operations, and in which order hosts go
-    operations, purging, facts                     what changes a host, what it says (pyinfra)
-    transactions, no_transaction, reverting,       the commands of one operation: files under the lock, rows in batches
-        adopting, batches, probe, failover
-    connector, session, connecting, certificates,  @postgres: the only connections
-        connection, tunnel, rows, leases, terminal
-    services, databases                            @pgservices and @pgdatabases: inventories of such hosts
-    recorder, report, summary                      what a run found, as files and at the end of the console
-    plan, rights, observation, target, findings,   a host as it should be, as it is, and the difference (pure)
-        replay, server, retention, purged
-    ledger, indexes, audit, checks, queries,       SQLx's ledger, the contract's checks, the source, Jinja (pure)
-        migrations, sqlx_toml, templates
-    settings, conninfo, bastion                    inventory data (pure)
-    script, patience, errors, denied, failure      one message, its answer, how long that is waited for; how things fail
-    embedded                                       a PostgreSQL of one's own for a first look
+The functions of this module are the verbs: `pyinfra INVENTORY deploy.apply`.
 
 pyinfra imports this package in every run of its environment, so nothing is imported before a verb is called.
 """
@@ -33,7 +16,9 @@ def apply(*words: Any, report: Any = None, **arguments: Any) -> None:
 
     `report` names a folder; what was found is written there, also when every host failed.
     """
-    from deploy import operations, verb, waves
+    from deploy import operations
+    from deploy.cli import arguments as verb
+    from deploy.cli import waves
 
     def declare(title: Callable[[str], str]) -> None:
         operations.migrate(name=title("Migrate"), **arguments)
@@ -48,7 +33,8 @@ def apply(*words: Any, report: Any = None, **arguments: Any) -> None:
 
 def verify(*words: Any, report: Any = None, **arguments: Any) -> None:
     """Run all checks on every host; nothing is written there. `report` as in apply."""
-    from deploy import operations, verb
+    from deploy import operations
+    from deploy.cli import arguments as verb
 
     verb.check("verify", words, arguments, own=["report"])
     verb.record("verify", report, arguments)
@@ -61,10 +47,12 @@ def purge(*words: Any, days: Any = None, report: Any = None, **arguments: Any) -
 
     Other arguments are data keys. `report` as in apply; it is written as purge.json.
     """
-    from deploy import purging, verb, waves
+    from deploy.cli import arguments as verb
+    from deploy.cli import waves
+    from deploy.retention import operation
 
     def declare(title: Callable[[str], str]) -> None:
-        purging.purge(name=title("Purge"), **arguments)
+        operation.purge(name=title("Purge"), **arguments)
 
     arguments = verb.renamed("purge", arguments, days=days, to="retention_days")
     verb.check("purge", words, arguments, own=["days", "report"])
@@ -75,7 +63,9 @@ def purge(*words: Any, days: Any = None, report: Any = None, **arguments: Any) -
 
 def revert(*words: Any, to: Any = None, allow_data_loss: Any = False, **arguments: Any) -> None:
     """Run the down file of the newest applied migration, of all newer than version `to`, or of all: `deploy.revert to=0`."""
-    from deploy import operations, verb, waves
+    from deploy import operations
+    from deploy.cli import arguments as verb
+    from deploy.cli import waves
 
     def declare(title: Callable[[str], str]) -> None:
         operations.revert(name=title("Revert"), to=chosen[0], allow_data_loss=chosen[1], **arguments)
@@ -89,7 +79,9 @@ def revert(*words: Any, to: Any = None, allow_data_loss: Any = False, **argument
 
 def adopt(*words: Any, replace_checksum: Any = False, **arguments: Any) -> None:
     """Record our migration on hosts where its objects are already there, with proof; nothing is run."""
-    from deploy import operations, verb, waves
+    from deploy import operations
+    from deploy.cli import arguments as verb
+    from deploy.cli import waves
 
     def declare(title: Callable[[str], str]) -> None:
         operations.adopt(name=title("Adopt"), replace_checksum=replace, **arguments)
@@ -103,7 +95,8 @@ def adopt(*words: Any, replace_checksum: Any = False, **arguments: Any) -> None:
 
 def render(*words: Any, out: str = "migrations", **arguments: Any) -> None:
     """Write the rendered migrations as files into the folder `out`: `pyinfra @local deploy.render`."""
-    from deploy import operations, settings, verb
+    from deploy import operations, settings
+    from deploy.cli import arguments as verb
 
     verb.check("render", words, arguments, own=["out"])
-    operations.render(name="Render", out=settings.expand(str(out)), **arguments)
+    operations.render(name="Render", out=settings.resolve_path(str(out)), **arguments)

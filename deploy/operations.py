@@ -11,40 +11,31 @@ from typing import Any, cast
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy import (
-    adopting,
-    denied,
-    failover,
-    failure,
-    leases,
-    no_transaction,
-    plan,
-    probe,
-    replay,
-    reverting,
-    rights,
-    summary,
-    target,
-    transactions,
-    verb,
-)
-from deploy.connector import PostgresConnector
-from deploy.errors import SqlError
-from deploy.facts import Database
-from deploy.failure import Commands, Failed
+from deploy.cli import arguments as verb
+from deploy.cli import failure
+from deploy.connection import limits
+from deploy.connection.message import Answer, Commands, Message
+from deploy.connectors.postgres import PostgresConnector
+from deploy.errors import HostFailed, SqlError
+from deploy.execution import down_file, executor, failover, non_transactional, probe, record
+from deploy.execution.executor import Run
+from deploy.facts import HostState
 from deploy.findings import Probed
-from deploy.migrations import Migration
-from deploy.observation import Observation, observe
-from deploy.script import Answer, Script
-from deploy.target import Target
-from deploy.transactions import Run
+from deploy.plan import adoption, privileges, reversal, standby, target
+from deploy.plan import pending as plan
+from deploy.plan.observation import Observation, observe
+from deploy.plan.target import Target
+from deploy.report import console
+from deploy.source.migrations import Migration
+
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 _REPLAY_POLL = 0.5
 """Seconds between two looks at a standby that has not replayed all."""
 
 
 @operation()
-@failure.alone
+@failure.isolates_host
 def migrate(**arguments: Any) -> Commands:
     """Apply what is pending, each file in a transaction of its own with its ledger row.
 
@@ -53,7 +44,7 @@ def migrate(**arguments: Any) -> Commands:
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
     planned = plan.make(wanted, seen)
-    problem = planned.problem or plan.obstructed(wanted, seen, planned.pending)
+    problem = planned.problem or plan.existing_table_problem(wanted, seen, planned.pending)
     if problem is not None:
         yield from failure.fail([problem])
         return
@@ -68,13 +59,13 @@ def migrate(**arguments: Any) -> Commands:
     run = Run.of(wanted, planned, seen)
     for migration in planned.pending:
         if migration.transactional:
-            yield from transactions.apply(run, migration)
+            yield from executor.apply(run, migration)
         else:
-            yield from no_transaction.apply(run, migration)
+            yield from non_transactional.apply(run, migration)
 
 
 @operation()
-@failure.alone
+@failure.isolates_host
 def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: Any) -> Commands:
     """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
@@ -83,48 +74,48 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     if seen.in_recovery:
         host.noop("standby: nothing was reverted")
         return
-    reversal = reverting.plan(wanted.source, seen.rows, to, allow_data_loss=allow_data_loss)
-    files = [down for _, down in reversal.steps]
-    problem = rights.unreadable(wanted, seen) or planned.compared.problem or reversal.problem
-    problem = problem or (plan.unwritable(wanted, seen, files, reverting=True) if files else None)
+    chosen = reversal.plan(wanted.source, seen.rows, to, allow_data_loss=allow_data_loss)
+    files = [down for _, down in chosen.steps]
+    problem = privileges.ledger_read_problem(wanted, seen) or planned.compared.problem or chosen.problem
+    problem = problem or (plan.cannot_run(wanted, seen, files, reverting=True) if files else None)
     if problem is not None:
         yield from failure.fail([problem])
         return
-    if not reversal.steps:
+    if not chosen.steps:
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
-    _show([(f"to revert: {up}", down) for up, down in reversal.steps])
+    _show([(f"to revert: {up}", down) for up, down in chosen.steps])
     failover.before_writing(seen.server)
     run = Run.of(wanted, planned, seen)
-    for up, down in reversal.steps:
-        yield from reverting.revert(run, up, down, allow_data_loss=allow_data_loss)
+    for up, down in chosen.steps:
+        yield from down_file.revert(run, up, down, allow_data_loss=allow_data_loss)
 
 
 @operation()
-@failure.alone
+@failure.isolates_host
 def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
     planned = plan.make(wanted, seen, runs=False)
-    adoption = adopting.plan(wanted, seen, planned, replace_checksum=replace_checksum)
-    for note in (*(() if planned.pending else planned.notes), *adoption.notes):
+    decided = adoption.plan(wanted, seen, planned, replace_checksum=replace_checksum)
+    for note in (*(() if planned.pending else planned.notes), *decided.notes):
         host.log(note)
-    if adoption.problem:
-        yield from failure.fail(adoption.problem)
+    if decided.problem:
+        yield from failure.fail(decided.problem)
         return
     migration = wanted.source.migrations[-1]
-    if adoption.action is None:
+    if decided.action is None:
         host.noop(f"{migration}: nothing to write")
         return
-    if not state.is_executing and adoption.action == "record":
+    if not state.is_executing and decided.action == "record":
         host.log(f"to record without running it: {migration}; contract holds")
     failover.before_writing(seen.server)
-    yield from adopting.write(Run.of(wanted, planned, seen), migration, adoption)
+    yield from record.write(Run.of(wanted, planned, seen), migration, decided)
 
 
 @operation()
-@failure.alone
+@failure.isolates_host
 def render(out: Path, **arguments: Any) -> Commands:
     """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
     source = target.resolve(host.name, host.data.dict(), **arguments).source
@@ -144,13 +135,13 @@ def _write(state: Any, host: Any, path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        return failure.report(state, host, [f"{path}: {error.strerror}; choose another folder with out=DIR"])
+        return failure.print_failure(state, host, [f"{path}: {error.strerror}; choose another folder with out=DIR"])
     host.log(f"wrote {path}")
     return True
 
 
 @operation()
-@failure.alone
+@failure.isolates_host
 def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
 
@@ -164,7 +155,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
-    lacking = replay.missing(wanted.source, seen)
+    lacking = standby.unreplayed(wanted.source, seen)
     if lacking and (after_migration or not wanted.checks or seen.violations or seen.check_error):
         if not state.is_executing:
             verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
@@ -183,7 +174,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
     broken += [f"not run: {reason}" for reason in found.not_run.values()]
     if found.violations or broken:
-        yield from failure.fail([*summary.violations(found.violations, *verb.room()), *broken], verified=True)
+        yield from failure.fail([*console.violations(found.violations, *verb.room()), *broken], verified=True)
     elif wanted.checks is None:
         host.log("not verified: this source has no checks; set `checks`")
     else:
@@ -191,7 +182,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
 
 
 def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration], after_migration: bool) -> Observation:
-    """A standby once its ledger shows all of the source. Raises Failed after `replay_wait`, with its lag.
+    """A standby once its ledger shows all of the source. Raises HostFailed after `replay_wait`, with its lag.
 
     Where nothing was migrated before, what is wrong there need not come from the lag, and is said too.
     """
@@ -200,11 +191,11 @@ def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migra
     host.log(f"standby: waits up to {patience / 1000:g} s for {len(lacking)} migration(s)")
     while True:
         seen = _read(wanted, arguments)
-        if not (lacking := replay.missing(wanted.source, seen)):
+        if not (lacking := standby.unreplayed(wanted.source, seen)):
             return seen
         if time.monotonic() > deadline:
-            found = () if after_migration else summary.violations(seen.violations, *verb.room())
-            raise Failed(replay.behind(lacking, seen.server.replay, patience), *found)
+            found = () if after_migration else console.violations(seen.violations, *verb.room())
+            raise HostFailed(standby.lag_problem(lacking, seen.server.replay, patience), *found)
         time.sleep(_REPLAY_POLL)
 
 
@@ -219,7 +210,7 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with leases.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
+        with limits.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
@@ -231,34 +222,34 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
     return probed
 
 
-def _send(script: Script) -> Answer:
+def _send(script: Message) -> Answer:
     _, output = host.run_shell_command(script)
     return Answer.from_json(output.stdout)
 
 
 def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
-    """How the host is now. While planning, the second operation of a verb takes what the first has read. Raises Failed."""
+    """How the host is now. While planning, the second operation of a verb takes what the first has read. Raises HostFailed."""
     remembered = host.connector_data.get("observation")
     if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
         seen: Observation = remembered[1]
         return seen
 
     def ask(only: Collection[str] | None = None) -> Answer:
-        return transactions.ask(lambda: host.get_fact(Database, arguments=arguments, only=only), wanted.settings)
+        return executor.ask(lambda: host.get_fact(HostState, arguments=arguments, only=only), wanted.settings)
 
     answer, check_error = ask(), None
     not_run: dict[str, str] = {}
-    if answer.error is not None and answer.error.sqlstate not in (None, *transactions.BUSY):
+    if answer.error is not None and answer.error.sqlstate not in (None, *executor.BUSY):
         # a check that can't run, say one on a table that is not there yet, must not hide the rest
         check_error = answer.error
         answer = ask(())
-        if answer.error is None and check_error.sqlstate == denied.SQLSTATE:
+        if answer.error is None and check_error.sqlstate == _INSUFFICIENT_PRIVILEGE:
             answer, check_error, not_run = _one_by_one(wanted, answer, ask)
     if answer.error is not None:
-        busy = answer.error.sqlstate in transactions.BUSY
-        raise Failed(*(replace(answer.error, hint=transactions.tried(wanted.settings)) if busy else answer.error).lines())
+        busy = answer.error.sqlstate in executor.BUSY
+        raise HostFailed(*(replace(answer.error, hint=executor.tried(wanted.settings)) if busy else answer.error).lines())
     seen = observe(answer, check_error, getattr(host.connector, "login_pid", None), not_run)
-    failover.notice(seen.server)
+    failover.check_same_server(seen.server)
     host.connector_data["observation"] = (wanted, seen)
     return seen
 
@@ -272,7 +263,7 @@ def _one_by_one(
         asked = ask((name,))
         if asked.error is None:
             rows += tuple(row for row in asked.rows if "check" in row)
-        elif asked.error.sqlstate != denied.SQLSTATE:
+        elif asked.error.sqlstate != _INSUFFICIENT_PRIVILEGE:
             return answer, asked.error, {}
         else:
             not_run[name] = asked.error.summary

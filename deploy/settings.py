@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from deploy.conninfo import DATA_KEYS, SECRET_KEYS
-from deploy.errors import Refused
+from deploy.connection.conninfo import DATA_KEYS, SECRET_KEYS
+from deploy.errors import RunRefused
 
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -92,7 +92,7 @@ class Settings:
         return self.migrations is None
 
 
-_FOREIGN_SOURCE: Mapping[str, Any] = {
+_SQLX_DEFAULTS: Mapping[str, Any] = {
     "schema": None,
     "ignore_missing": False,
     "lock_timeout": 0,
@@ -101,33 +101,26 @@ _FOREIGN_SOURCE: Mapping[str, Any] = {
 """Defaults for another source: as SQLx does."""
 
 
-NOT_YET = ("shadow_conninfo",)
-"""Keys that are reserved: to ignore one would be to do something else than what was asked for."""
-
-
 def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     """The settings of `host` from its inventory data; arguments that are not None win. Paths are as given.
 
-    Raises Refused with one sentence for the first key that is ill-typed or, among `postgres_*`, unknown.
+    Raises RunRefused with one sentence for the first key that is ill-typed or, among `postgres_*`, unknown.
     """
     known = {field.name for field in fields(Settings)}
-    for key in NOT_YET:
-        if data.get(key) is not None:
-            raise Refused(f"{host}: data key {key!r} is not supported yet; remove it")
     for key in DATA_KEYS:
         value = data.get(key)
         if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
-            raise Refused(f"{host}: data key {key!r} holds a control character or invalid Unicode; write it without")
+            raise RunRefused(f"{host}: data key {key!r} holds a control character or invalid Unicode; write it without")
     if data.get("schema") == "$user":
-        raise Refused(f"{host}: data key 'schema': '$user' is not usable: Postgres reads it as the role's name; name the schema")
+        raise RunRefused(f"{host}: data key 'schema': '$user' is not usable: Postgres reads it as the role's name; name the schema")
     for key in data:
-        if key.startswith("postgres_") and key not in DATA_KEYS and key not in NOT_YET:
+        if key.startswith("postgres_") and key not in DATA_KEYS:
             near = difflib.get_close_matches(key, DATA_KEYS, 1, 0)
-            raise Refused(f"{host}: unknown data key {key!r}; did you mean {near[0]!r}?")
+            raise RunRefused(f"{host}: unknown data key {key!r}; did you mean {near[0]!r}?")
     values = {key: data[key] for key in known if data.get(key) is not None}
     values.update({key: value for key, value in arguments.items() if value is not None})
     if values.get("migrations") is not None:
-        values = {**_FOREIGN_SOURCE, **values}
+        values = {**_SQLX_DEFAULTS, **values}
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -141,9 +134,9 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
             .replace("String should have", "expected")
             .partition(", unable")[0]
         )
-        raise Refused(f"{host}: data key {key!r}: {shown} is not usable: {reason}") from None
+        raise RunRefused(f"{host}: data key {key!r}: {shown} is not usable: {reason}") from None
 
 
-def expand(path: str) -> Path:
+def resolve_path(path: str) -> Path:
     """A path of the inventory or the command line: `~` is the home, relative ones start at the working directory."""
     return Path(path).expanduser().resolve()

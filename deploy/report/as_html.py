@@ -13,8 +13,7 @@ from typing import Any
 
 import jinja2
 
-from deploy.checks import Violation
-from deploy.findings import HostFindings
+from deploy.findings import HostFindings, Violation
 from deploy.report.advice import advise
 from deploy.report.fleet import BROKEN, Condition, Fleet, condition, printable, violations_of
 from deploy.report.plot import plot

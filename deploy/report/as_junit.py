@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as Xml
 
-from deploy.checks import Violation
-from deploy.findings import HostFindings
+from deploy.findings import HostFindings, Violation
 from deploy.report.fleet import Fleet, condition, printable, sentence, trouble, violations_of
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from deploy.checks import Violation
-from deploy.findings import NOT_ATTEMPTED, HostFindings
+from deploy.findings import NOT_ATTEMPTED, HostFindings, Violation
 
 Condition = Literal["not reached", "failed", "violations", "not verified", "as wanted"]
 

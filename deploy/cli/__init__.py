@@ -1,0 +1,1 @@
+"""What pyinfra's command line needs: arguments of a verb, waves, how one host fails and no other."""

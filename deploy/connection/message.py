@@ -1,0 +1,99 @@
+"""`Message`: SQL that the connector sends as one simple-protocol message, and the answer that comes back.
+
+A script is made of named parts, so that an error position in the message can be given as file, line and column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyinfra.api.command import PyinfraCommand, StringCommand
+
+from deploy.errors import SqlError
+
+if TYPE_CHECKING:
+    from pyinfra.api.arguments import ConnectorArguments
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
+    from pyinfra.connectors.util import CommandOutput
+
+
+Commands = Generator[PyinfraCommand, None, None]
+"""What the body of an operation yields."""
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """SQL text; `name` is what an error in it is reported under (a file name), None for text of no file."""
+
+    sql: str
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class File(Fragment):
+    """The text of a migration, with any number of statements."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command gave: the rows of all its statements, in order, or the error that ended it."""
+
+    rows: tuple[dict[str, Any], ...] = ()
+    error: SqlError | None = None
+
+    def to_json(self) -> Any:
+        """A list of rows, or an object with `error`; pyinfra's CLI calls this too."""
+        return list(self.rows) if self.error is None else {"error": asdict(self.error)}
+
+    @classmethod
+    def from_json(cls, document: str) -> Answer:
+        value = json.loads(document)
+        if isinstance(value, dict):
+            return cls(error=SqlError(**value["error"]))
+        return cls(rows=tuple(value))
+
+    def value(self, name: str) -> Any:
+        """The value of the last row that has a column `name`. Raises KeyError when no row has it."""
+        for row in reversed(self.rows):
+            if name in row:
+                return row[name]
+        raise KeyError(name)
+
+
+class Message(StringCommand):
+    """One message of SQL.
+
+    The connector reports an SQL error in the answer instead of failing the command, so that the caller can judge it:
+    `yield script`, then look at `script.answer`. `statement_timeout` is what it has the server allow each of its statements, in
+    milliseconds (0: no end); None where that is the host's. With `keep_session` the connection is not given up after it,
+    although it is outside a transaction: it holds a lock or settings.
+    """
+
+    def __init__(self, *parts: Fragment | str, statement_timeout: int | None = None, keep_session: bool = False) -> None:
+        self.parts = tuple(Fragment(part) if isinstance(part, str) else part for part in parts)
+        self.statement_timeout = statement_timeout
+        self.keep_session = keep_session
+        self.answer = Answer(error=SqlError("not run yet"))
+        super().__init__("".join(part.sql for part in self.parts))
+
+    def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> tuple[bool, CommandOutput]:
+        status, output = super().execute(state, host, connector_arguments)
+        if status:
+            self.answer = Answer.from_json(output.stdout)
+        return status, output
+
+
+def locate(parts: Sequence[Fragment], position: int) -> tuple[str | None, int, int, str]:
+    """Name, line, column and text of the line at `position`, a 1-based character offset into the joined parts."""
+    offset = position - 1
+    for part in parts:
+        if offset < len(part.sql) or part is parts[-1]:
+            break
+        offset -= len(part.sql)
+    start = part.sql.rfind("\n", 0, offset) + 1
+    text = part.sql[start:].split("\n", 1)[0].rstrip("\r")
+    return part.name, part.sql.count("\n", 0, offset) + 1, offset - start + 1, text

@@ -1,0 +1,68 @@
+"""The inventory connector `@pgservices/PATTERN`: a host for each section of the service file whose name matches.
+
+One line makes a fleet: pyinfra looks through the installed packages for every `@name` of an inventory. Data of the line is
+data of each host, and a later line wins, so waves are lines too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.exceptions import ConnectError, InventoryError
+
+from deploy.connectors.postgres import PostgresConnector
+
+_PREFIX = "@pgservices/"
+
+
+class ServicesConnector(PostgresConnector):
+    """Runs the hosts it lists, because pyinfra gives them to the connector that named them. Without a match one host fails."""
+
+    @staticmethod
+    def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        if not name:
+            raise InventoryError(
+                "@pgservices needs a pattern: @pgservices/integration-health-*, or @pgservices/* for every service"
+            )
+        for section in _matching(name):
+            yield f"@postgres/{section}", {"postgres_service": section}, ["@postgres"]
+        if not _matching(name):
+            yield f"{_PREFIX}{name}", {"postgres_service": name}, ["@postgres"]
+
+    def connect(self) -> None:
+        if self.host.name.startswith(_PREFIX):
+            pattern = self.host.name.removeprefix(_PREFIX)
+            places = " or ".join(str(path) for path in files())
+            raise ConnectError(
+                f"no service of {places} matches {pattern!r}; add a section, or set PGSERVICEFILE to the file that has it"
+            )
+        super().connect()
+
+
+def files() -> list[Path]:
+    """Where libpq looks for services, in its order: the user's file, then the system's where PGSYSCONFDIR names it."""
+    own = os.environ.get("PGSERVICEFILE")
+    found = [Path(own) if own else Path.home() / ".pg_service.conf"]
+    if folder := os.environ.get("PGSYSCONFDIR"):
+        found.append(Path(folder) / "pg_service.conf")
+    return found
+
+
+@cache
+def _matching(pattern: str) -> tuple[str, ...]:
+    """The sections that match, each once, in the order of the files. pyinfra asks twice a run."""
+    names: dict[str, None] = {}
+    for path in files():
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in map(str.strip, lines):
+            if line.startswith("[") and "]" in line:
+                names.setdefault(line[1 : line.index("]")])
+    return tuple(name for name in names if fnmatchcase(name, pattern))

@@ -1,0 +1,1 @@
+"""SQL that changes a host: files under the lock, each with its ledger row."""

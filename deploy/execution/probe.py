@@ -1,0 +1,169 @@
+"""The probe: named queries and storage, tried on filled temporary copies of the tables in a transaction that is rolled back.
+
+A conversation over `send`, which takes one message and gives its answer, and `say`, which shows a line. What the real tables
+see of it: their definitions are read from the catalogs. Nothing else; they are not locked, and no query can reach them, since
+the search_path is pg_temp. When the client dies, the server finishes the message it is at and rolls back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from deploy.connection.message import Answer, Message
+from deploy.connection.quoting import ident
+from deploy.errors import SqlError
+from deploy.findings import Probed, QueryTiming, Violation
+from deploy.plan import target
+from deploy.plan.observation import Observation
+from deploy.plan.target import Target
+from deploy.source.queries import Query
+from deploy.statements import statement
+
+CHECKS = ("index use", "latency", "storage")
+"""Names of the checks that a probe adds."""
+
+_BATCH = 50_000
+"""Rows of each table in a message: about a second, so that timeouts hold, progress shows and a dead client is noticed."""
+
+_STATEMENT_TIMEOUT = 60_000
+"""Milliseconds for one message, whatever the data says: a batch needs longer than `statement_timeout` may allow a check."""
+
+_RUNS = 200
+_SECONDS = 5
+"""A query runs so often, or as long."""
+
+_PROGRESS = 3.0
+"""Seconds between two progress lines."""
+
+Send = Callable[[Message], Answer]
+Say = Callable[[str], None]
+
+
+def reason_not_to(wanted: Target, seen: Observation) -> str | None:
+    """Why a host can't be probed, from what was read of it; None when it can."""
+    if not wanted.queries:
+        return "this source has no named queries"
+    if seen.in_recovery:
+        return "a standby takes no temporary tables; probe its primary"
+    if seen.violations:
+        return "a copy of tables that are not as the contract says proves nothing; repair the violations first"
+    return None
+
+
+def run(wanted: Target, rows: int, send: Send, say: Say) -> Probed:
+    """Probe with `rows` rows in each table. No transaction is open when this returns, or when `send` or `say` raised."""
+    failed = False
+
+    def tried(script: Message) -> Answer:
+        nonlocal failed
+        answer = send(script)
+        failed = answer.error is not None  # then the connector has rolled back
+        return answer
+
+    try:
+        return _converse(wanted, rows, tried, say)
+    finally:
+        if not failed:
+            send(Message("ROLLBACK"))
+
+
+def _converse(wanted: Target, rows: int, send: Send, say: Say) -> Probed:
+    begun = send(_message(begin(wanted)))
+    if refusal := _refusal(begun):
+        return Probed(not_probed=refusal)
+    if error := begun.error or _fill(rows, send, say):
+        return Probed(error=error)
+    result = Probed(checks=CHECKS)
+    for query in wanted.queries:
+        answer = send(_message(time_query(query)))
+        if answer.error is not None and answer.error.sqlstate != _QUERY_CANCELED:
+            return replace(result, error=answer.error)
+        result = _judged(result, query, rows, answer)
+        if answer.error is not None:  # which ended the transaction too
+            return result
+    answer = send(_message(storage()))
+    found = tuple(Violation(**row) for row in answer.rows if "check" in row)
+    return replace(result, violations=result.violations + found, error=answer.error)
+
+
+_QUERY_CANCELED = "57014"
+_READ_ONLY = "25006"
+
+
+def begin(wanted: Target) -> str:
+    """Opens the transaction and makes the copies; its last row has `role`, `database` and `may_create`."""
+    return statement(
+        "probe/begin.sql.j2",
+        settings=target.session_settings(wanted.settings),
+        schema=wanted.settings.schema,
+        statement_timeout=_STATEMENT_TIMEOUT,
+    )
+
+
+def time_query(query: Query, runs: int = _RUNS, seconds: float = _SECONDS) -> str:
+    """Its last row has `probed`: p50_ms, p95_ms, runs, plan, serves, alone."""
+    return statement("probe/query.sql.j2", query=query, runs=runs, seconds=seconds)
+
+
+def fill(first: int, last: int, total: int) -> str:
+    return statement("probe/fill.sql.j2", first=first, last=last, total=total)
+
+
+def storage() -> str:
+    """Its rows are violations."""
+    return statement("probe/storage.sql.j2")
+
+
+def _message(sql: str) -> Message:
+    return Message(sql, statement_timeout=_STATEMENT_TIMEOUT)
+
+
+def _refusal(begun: Answer) -> str | None:
+    if begun.error is not None:
+        return "the server became a standby; probe its primary" if begun.error.sqlstate == _READ_ONLY else None
+    if not begun.value("may_create"):
+        role, database = ident(begun.value("role")), ident(begun.value("database"))
+        return f"role {role} may not make temporary tables; run GRANT TEMPORARY ON DATABASE {database} TO {role}"
+    return None
+
+
+def _fill(rows: int, send: Send, say: Say) -> SqlError | None:
+    started = shown = time.monotonic()
+    for first in range(1, rows + 1, _BATCH):
+        last = min(first + _BATCH - 1, rows)
+        answer = send(_message(fill(first, last, rows)))
+        if answer.error is not None:
+            return answer.error
+        if time.monotonic() - shown > _PROGRESS or (last == rows and shown > started):
+            shown = time.monotonic()
+            say(f"probe: {last:,} of {rows:,} rows in each temporary table ({shown - started:.0f} s)")
+    return send(_message("ANALYZE integration_health, integration_events;")).error
+
+
+def _judged(result: Probed, query: Query, rows: int, answer: Answer) -> Probed:
+    expected = f"p95 within {query.budget_ms:g} ms"
+    if answer.error is not None:
+        slow = Violation("latency", query.name, expected, f"cancelled after {_STATEMENT_TIMEOUT / 1000:g} s at {rows:,} rows")
+        return replace(result, violations=(*result.violations, slow))
+    probed: dict[str, Any] = answer.value("probed")
+    timing = QueryTiming(
+        name=query.name,
+        index=query.index,
+        budget_ms=query.budget_ms,
+        p50_ms=probed["p50_ms"],
+        p95_ms=probed["p95_ms"],
+        runs=probed["runs"],
+        rows=rows,
+        plan=probed["plan"],
+    )
+    found = []
+    if not probed["serves"]:
+        nodes = ", ".join(probed["alone"])
+        found.append(Violation("index use", query.index, f"to serve {query.name} as the only index", f"a plan without it: {nodes}"))
+    if not timing.within_budget:
+        actual = f"p95 {timing.p95_ms:.1f} ms, p50 {timing.p50_ms:.1f} ms in {timing.runs} run(s) on {rows:,} rows"
+        found.append(Violation("latency", query.name, expected, actual))
+    return replace(result, violations=(*result.violations, *found), queries=(*result.queries, timing))

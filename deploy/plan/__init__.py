@@ -1,0 +1,1 @@
+"""Desired against actual. Pure: values in, values out."""

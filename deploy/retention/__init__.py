@@ -1,0 +1,1 @@
+"""deploy.purge: which rows are past retention, and their deletion in batches."""

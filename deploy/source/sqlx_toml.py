@@ -1,0 +1,76 @@
+"""SQLx's own settings file, `sqlx.toml` beside the folder of migrations: what of its `[migrate]` changes what is applied.
+
+The keys are those of sqlx-core/src/config/migrate.rs (0.9); the others only concern `sqlx migrate add`. Names are SQL there,
+quoted or not, and are read as Postgres reads them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import RunRefused
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE = "sqlx.toml"
+
+_IDENTIFIER = r'(?:"(?:[^"\0]|"")+"|[^\W\d][\w$]*)'
+_NAME = re.compile(rf"\s*(?:({_IDENTIFIER})\s*\.\s*)?({_IDENTIFIER})\s*")
+
+
+@dataclass(frozen=True)
+class SqlxToml:
+    """Where the ledger is, which schemas SQLx would create first, and which characters a checksum leaves out."""
+
+    ledger_schema: str | None = None
+    ledger_table: str = "_sqlx_migrations"
+    create_schemas: tuple[str, ...] = ()
+    ignored_chars: str = ""
+
+
+def load(folder: Path) -> SqlxToml:
+    """The settings of `folder`/sqlx.toml, the defaults without one. Raises RunRefused, naming file and key."""
+    path = folder / FILE
+    if not path.is_file():
+        return SqlxToml()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunRefused(f"{path}: can't be read: {' '.join(str(error).split())}; repair it or remove it") from None
+    migrate = document.get("migrate", {})
+    if not isinstance(migrate, dict):
+        raise RunRefused(f"{path}: `migrate` is no table; write it as [migrate]")
+    schema, table = _name(path, "table-name", migrate.get("table-name", SqlxToml.ledger_table), qualified=True)
+    schemas = [_name(path, "create-schemas", name) for name in _texts(path, "create-schemas", migrate)]
+    characters = _texts(path, "ignored-chars", migrate)
+    if wrong := [text for text in characters if len(text) != 1]:
+        raise RunRefused(f"{path}: ignored-chars: {wrong[0]!r} is not one character")
+    return SqlxToml(schema, table, tuple(sorted({name for _, name in schemas})), "".join(sorted(set(characters))))
+
+
+def _texts(path: Path, key: str, table: dict[str, Any]) -> list[str]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise RunRefused(f"{path}: {key}: {value!r} is no list of texts")
+    return value
+
+
+def _name(path: Path, key: str, value: object, *, qualified: bool = False) -> tuple[str | None, str]:
+    match = _NAME.fullmatch(value) if isinstance(value, str) else None
+    if match is None or (match[1] is not None and not qualified):
+        raise RunRefused(f"{path}: {key}: {value!r} is no name that Postgres can read; quote it as in SQL")
+    return (None if match[1] is None else _fold(match[1])), _fold(match[2])
+
+
+def _fold(identifier: str) -> str:
+    """Quoted as it stands, else in lower case; only ASCII letters, as Postgres does for UTF-8."""
+    if identifier.startswith('"'):
+        return identifier[1:-1].replace('""', '"')
+    return re.sub("[A-Z]+", lambda match: match[0].lower(), identifier)
