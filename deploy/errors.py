@@ -21,6 +21,10 @@ _cli = sys.modules.get("pyinfra_cli.exceptions")
 class RunRefused(PyinfraError, *([_cli.CliError] if _cli else [])):  # type: ignore[misc]
     """The whole run is refused with one sentence and exit code 1."""
 
+    def __init__(self, problem: Problem | str) -> None:
+        self.problem = problem if isinstance(problem, Problem) else Problem("settings", problem)
+        super().__init__(str(self.problem))
+
 
 class NoHosts(RunRefused):
     """The last host failed."""

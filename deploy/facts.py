@@ -22,7 +22,7 @@ class PostgresFact(FactBase[T]):
     """A fact of a @postgres host. On a host of another connector it gives its default: no SQL reaches a shell."""
 
     def check_preconditions(self, state: Any, host: Any) -> str | None:
-        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is no @postgres host"
+        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is not a @postgres host"
 
 
 class HostState(PostgresFact[Answer]):

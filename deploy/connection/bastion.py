@@ -8,11 +8,6 @@ from pathlib import Path
 
 from deploy.errors import RunRefused
 
-DATA_KEYS = {
-    "postgres_ssh": "[USER@]HOST[:PORT] of a bastion, or a name of ~/.ssh/config",
-    "postgres_ssh_key": "path of the private key for it",
-}
-
 _WORD = r"(?!-)[^\s@:/\[\]'\"`$\\;&<>|(){}\x00-\x1f\x7f]+"
 """A host or user that OpenSSH takes too (ssh.c, valid_hostname): no option, nothing that the shell of a ProxyCommand would read."""
 

@@ -11,22 +11,9 @@ from typing import Any
 from deploy.connection import bastion
 from deploy.connection.bastion import Bastion
 from deploy.errors import RunRefused
+from deploy.settings import CONNECTION_KEYS
 
-_LIBPQ_KEYS = {
-    "postgres_conninfo": "a libpq connection string or URL",
-    "postgres_service": "a section of pg_service.conf",
-    "postgres_host": "libpq's host",
-    "postgres_port": "libpq's port",
-    "postgres_dbname": "libpq's dbname",
-    "postgres_user": "libpq's user",
-    "postgres_password": "libpq's password; better in .pgpass, PGPASSWORD or the service file",
-    "postgres_sslmode": "libpq's sslmode",
-    "postgres_sslrootcert": "libpq's sslrootcert",
-}
-
-DATA_KEYS = {**_LIBPQ_KEYS, **bastion.DATA_KEYS}
-
-SECRET_KEYS = {"postgres_conninfo", "postgres_password", "variables"}
+_LIBPQ_KEYS = [key for key in CONNECTION_KEYS if key not in ("postgres_ssh", "postgres_ssh_key")]
 
 SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 """Those of libpq that nobody may read."""
@@ -117,7 +104,7 @@ class Endpoint:
 def endpoint(name: str, data: Mapping[str, Any], timeouts: Mapping[str, int]) -> Endpoint:
     """Connection parameters of the host `@postgres/NAME`.
 
-    `data` holds the `postgres_*` keys of DATA_KEYS; `timeouts` are server settings in milliseconds for statements that run
+    `data` holds the connection keys of deploy.settings; `timeouts` are server settings in milliseconds for statements that run
     outside a transaction of ours. Raises RunRefused when the name or the connection string can't be read.
     """
     given = {key.removeprefix("postgres_"): str(data[key]) for key in _LIBPQ_KEYS if data.get(key) is not None}

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 from gevent.event import Event
-from gevent.lock import Semaphore
 
 
 class ConnectionLimit:
@@ -78,18 +77,3 @@ class ConnectionLimit:
 
 _PAUSE = 10.0
 """Seconds without a refusal after which the next one is the first of a new row."""
-
-_servers: dict[tuple[str, str], ConnectionLimit] = {}
-
-
-def slots(host: str, port: str, limit: int) -> ConnectionLimit:
-    """The slots of the server at `host` and `port`, the same for every caller of a run; the first caller's limit holds."""
-    return _servers.setdefault((host, port), ConnectionLimit(limit))
-
-
-_turns: dict[tuple[str, str], Semaphore] = {}
-
-
-def turn(host: str, port: str) -> Semaphore:
-    """What one connection at a time may do to the server at `host` and `port`: `with turn(...)`. Hold no transaction before."""
-    return _turns.setdefault((host, port), Semaphore())

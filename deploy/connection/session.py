@@ -34,9 +34,9 @@ class Session:
     connection free is asked again.
     """
 
-    def __init__(self, endpoint: Endpoint, limit: int | None, patience: float = 0) -> None:
+    def __init__(self, endpoint: Endpoint, limit: limits.ConnectionLimit | None, patience: float = 0) -> None:
         self.endpoint = endpoint
-        self._slots = limits.ConnectionLimit(1) if limit is None else limits.slots(*endpoint.server, limit)
+        self._slots = limit or limits.ConnectionLimit(1)
         self._kind = Connection.through(endpoint.bastion)
         self._patience = patience
         self._connection: Connection | None = None
