@@ -45,6 +45,7 @@ def render(report: Fleet | PurgeReport) -> Mapping[str, bytes]:
 def as_json(report: Fleet | PurgeReport) -> bytes:
     """The report for programs."""
     document = TypeAdapter(type(report)).dump_python(report, mode="json")
+    document["hosts"] = document.pop("hosts")  # last, below the summary
     # a lone surrogate becomes \udcXX, which is JSON's own escape for it
     return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode(errors="backslashreplace")
 
