@@ -119,11 +119,13 @@ class Run(BaseStateCallback):
         return self._turns.setdefault(server, Semaphore())
 
     def begin(self, verb: ReportingVerb, arguments: Mapping[str, Any], report: Any = None) -> None:
-        """A verb runs with these data arguments; the first `report` is the folder. Raises RunRefused when it can't be written."""
-        folder = self.begun.folder if self.begun is not None else None
-        if folder is None and report is not None:
-            folder = files.prepare(report, files.PURGE if verb.reports == "purge" else files.VERIFICATION)
-        self.begun = Begun(verb, arguments, folder)
+        """A verb runs with these data arguments. Of several in a deploy file the run is about the first that has a `report`.
+
+        Raises RunRefused when the report can't be written.
+        """
+        if self.begun is None or self.begun.folder is None:
+            names = files.PURGE if verb.reports == "purge" else files.VERIFICATION
+            self.begun = Begun(verb, arguments, files.prepare(report, names) if report is not None else None)
 
     def _begin_called_verb(self, line: CommandLine) -> None:
         """The verb that the command line names begins with the run: it is not called when no host can be connected."""
