@@ -66,11 +66,31 @@ class QueryTiming:
         return f"{self.name}: p95 {self.p95_ms:.2f} ms of {self.budget_ms:g} ms, p50 {self.p50_ms:.2f} ms, {self.runs} run(s)"
 
 
+_CONSISTENT = {
+    "allOf": [
+        {
+            "if": {"properties": {"status": {"enum": ["not_reached", "failed"]}}},
+            "then": {"properties": {"problems": {"minItems": 1}}},
+            "else": {"properties": {"problems": {"maxItems": 0}}},
+        },
+        {
+            "if": {"properties": {"status": {"const": "ok"}}},
+            "then": {"anyOf": [{"properties": {"checks": {"minItems": 1}}}, {"properties": {"completed": {"const": True}}}]},
+        },
+        {
+            "if": {"properties": {"status": {"const": "violations"}}},
+            "then": {"properties": {"violations": {"minItems": 1}}},
+        },
+    ]
+}
+"""What the schema says of a status beside the types: a host is never called OK for nothing."""
+
+
 @dataclass(frozen=True)
 class HostFindings:
     """What is known of one host at the end of a run."""
 
-    __pydantic_config__ = JSON
+    __pydantic_config__ = ConfigDict(**JSON, json_schema_extra=_CONSISTENT)
 
     host: str
     """name in the inventory"""
