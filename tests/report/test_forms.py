@@ -252,9 +252,7 @@ def test_each_kind_of_trouble_has_its_next_command() -> None:
     assert commands(standby) == {"A standby differs from the contract": f"{pyinfra} deploy.verify"}
     slow = fleets.host("@postgres/x", *fleets.SLOW, queries=fleets.timings(60))
     assert commands(slow) == {"Over budget": f"{pyinfra} deploy.verify probe_rows=10000"}
-    assert commands(replace(fleets.unreached("@postgres/x"), server_version="15.18")) == {
-        "Failed": f"{pyinfra} deploy.verify"
-    }
+    assert commands(replace(fleets.unreached("@postgres/x"), server_version="15.18")) == {"Failed": f"{pyinfra} deploy.verify"}
 
 
 def test_a_command_to_paste_quotes_a_hostile_name_and_names_no_more_than_five_hosts() -> None:
