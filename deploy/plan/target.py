@@ -102,7 +102,7 @@ def read(target: Target, only: Collection[str] | None = None) -> Message:
     """
     values = target.settings
     status = statement(
-        "ledger/status.sql.j2",
+        "status/message.sql.j2",
         ledger_schema=target.ledger_schema,
         ledger_table=target.source.sqlx.ledger_table,
         create_schemas=target.source.sqlx.create_schemas,
@@ -112,5 +112,5 @@ def read(target: Target, only: Collection[str] | None = None) -> Message:
         owner=values.owner,
     )
     found = checks.parts(target.checks, only, **target.check_variables) if target.checks is not None else ()
-    begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
-    return Message(begin, session_settings(values), status, *found, "COMMIT;\n")
+    begin = statement("session/begin_snapshot.sql.j2", settings=session_settings(values))
+    return Message(begin, status, *found, "COMMIT;\n")

@@ -11,6 +11,9 @@ from deploy.errors import RunRefused
 from deploy.source import sql_templates
 from deploy.statements import rendering, statement
 
+_HERE = "\0"
+"""Where the query of a check goes; it stays a fragment of its own, for the positions of errors. No SQL has this character."""
+
 
 def packaged() -> Path:
     return sql_templates.folder() / "verify"
@@ -39,6 +42,6 @@ def parts(folder: Path, only: Collection[str] | None = None, /, **variables: Any
             continue
         sql = rendering.render(folder, path.name, **variables)
         sql = sql.strip().removesuffix(";")
-        head = statement("session/check.sql.j2", name=name(path))
-        result += [Fragment(part, path.name.removesuffix(".j2")) for part in (head, sql, "\n) AS violation;\n")]
+        head, _, tail = statement("session/check.sql.j2", name=name(path), query=_HERE).partition(_HERE)
+        result += [Fragment(part, path.name.removesuffix(".j2")) for part in (head, sql, tail)]
     return result

@@ -25,6 +25,10 @@ def read(path: Path) -> bytes:
     return path.read_bytes()
 
 
+OWN = Path(__file__).parent
+"""The machinery's own templates: a line with nothing but a tag renders to no line. A source's render with every byte they have."""
+
+
 @cache
 def environment(folder: Path) -> jinja2.Environment:
     def load(name: str) -> tuple[str, str, None] | None:
@@ -36,6 +40,8 @@ def environment(folder: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         newline_sequence="\n",
+        trim_blocks=folder == OWN,
+        lstrip_blocks=folder == OWN,
         autoescape=False,
         auto_reload=False,
         cache_size=-1,
