@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deploy.statements import rendering
+from deploy.statements.rendering import Templates
 
-FOLDER = Path(__file__).parent
+_TEMPLATES = Templates(Path(__file__).parent)
+"""Files of the package itself: as its modules, they are what they were when the process began."""
 
 
 def statement(name: str, /, **variables: Any) -> str:
     """The text of one of the package's own statements, without its leading comment's blank line."""
-    return rendering.render(FOLDER, name, **variables).lstrip("\n")
+    return _TEMPLATES.render(name, **variables).lstrip("\n")
