@@ -92,7 +92,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: flo
             time.sleep(POLL)
             continue
         if old and not run.wanted.settings.repair_invalid_indexes:
-            raise HostFailed(f"{file.file}: INVALID index {old[0].index} is in the way: {invalid_indexes.next_step(old[:1], None)}")
+            raise HostFailed(invalid_indexes.in_the_way(file, old[0]))
         error = yield from _execute(run, file, up, action, old, marked=state.dirty == up.version)
         left = yield from _left(run, file, before, old, error)
         if error is None and not left:

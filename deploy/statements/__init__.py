@@ -5,11 +5,15 @@ The first line of a template says its variables and the columns of its rows (`in
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from deploy.statements import rendering
+from deploy.statements.rendering import Templates
+
+TEMPLATES = Templates(Path(__file__).parent, trim_blocks=True)
+"""Files of the package itself: as its modules, they are what they were when the process began."""
 
 
 def statement(name: str, /, **variables: Any) -> str:
     """The text of one of the package's own templates."""
-    return rendering.render(rendering.OWN, name, **variables)
+    return TEMPLATES.render(name, **variables)
