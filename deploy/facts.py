@@ -15,6 +15,7 @@ from deploy.errors import RunRefused, SqlError
 from deploy.plan import pending, target
 from deploy.plan.observation import observe
 from deploy.report.run import Run
+from deploy.statements import statement
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -79,7 +80,7 @@ class Status(PostgresFact[dict[str, Any]]):
             self._target = Run.current(host).target()
         except RunRefused as error:
             self._refused = str(error)
-            return Message("SELECT 1")
+            return Message(statement("session/ping.sql.j2"))
         return target.read(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:
@@ -89,8 +90,9 @@ class Status(PostgresFact[dict[str, Any]]):
         if answer.error is not None:
             return {"error": answer.error.summary}
         seen = observe(answer)
-        made = pending.make(self._target, seen)
-        recorded = {row.version for row in seen.rows}
+        made = pending.plan(self._target, seen)
+        problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)
+        recorded = {row.version for row in seen.ledger.rows}
         versions = [migration.version for migration in self._target.source.migrations]
         return {
             "version": seen.server_version,
@@ -98,7 +100,8 @@ class Status(PostgresFact[dict[str, Any]]):
             "replay": asdict(seen.server.replay) if seen.server.replay is not None else None,
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
-            "drift": [asdict(violation) for violation in seen.violations],
-            "problem": made.problem or pending.existing_table_problem(self._target, seen, made.pending),
+            "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
+            "kind": problem.kind if problem is not None else None,
+            "problem": str(problem) if problem is not None else None,
             "error": None,
         }

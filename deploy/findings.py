@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import ConfigDict, computed_field
+from pydantic.config import JsonDict
 
 from deploy.errors import SqlError
 from deploy.problems import Problem
@@ -31,6 +32,8 @@ class Violation:
     """table.column, or the name of a table, constraint or index"""
     expected: str
     actual: str
+    about: str = ""
+    """what the check says that its rows are about (deploy.source.checks.ABOUT), empty for something else"""
 
     def __str__(self) -> str:
         return f"{self.object}: expected {self.expected}, found {self.actual}"
@@ -66,7 +69,7 @@ class QueryTiming:
         return f"{self.name}: p95 {self.p95_ms:.2f} ms of {self.budget_ms:g} ms, p50 {self.p50_ms:.2f} ms, {self.runs} run(s)"
 
 
-_CONSISTENT = {
+_CONSISTENT: JsonDict = {
     "allOf": [
         {
             "if": {"properties": {"status": {"enum": ["not_reached", "failed"]}}},

@@ -82,6 +82,8 @@ class Key:
     argument: bool = True
     """Whether a verb takes it as an argument."""
     secret: bool = False
+    libpq: str | None = None
+    """The parameter of libpq that it is."""
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
@@ -120,16 +122,17 @@ class Settings:
     variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
     secret_variables: Annotated[list[str] | None, Key("names among them that are never written down")] = None
     postgres_conninfo: Annotated[Parameter | None, Key("a libpq connection string or URL", secret=True)] = None
-    postgres_service: Annotated[Parameter | None, Key("a section of `pg_service.conf`")] = None
-    postgres_host: Annotated[Parameter | None, Key("libpq's `host`")] = None
-    postgres_port: Annotated[Port | None, Key("libpq's `port`")] = None
-    postgres_dbname: Annotated[Parameter | None, Key("libpq's `dbname`")] = None
-    postgres_user: Annotated[Parameter | None, Key("libpq's `user`")] = None
+    postgres_service: Annotated[Parameter | None, Key("a section of `pg_service.conf`", libpq="service")] = None
+    postgres_host: Annotated[Parameter | None, Key("libpq's `host`", libpq="host")] = None
+    postgres_port: Annotated[Port | None, Key("libpq's `port`", libpq="port")] = None
+    postgres_dbname: Annotated[Parameter | None, Key("libpq's `dbname`", libpq="dbname")] = None
+    postgres_user: Annotated[Parameter | None, Key("libpq's `user`", libpq="user")] = None
     postgres_password: Annotated[
-        Parameter | None, Key("libpq's `password`; better in `.pgpass`, `PGPASSWORD` or the service file", secret=True)
+        Parameter | None,
+        Key("libpq's `password`; better in `.pgpass`, `PGPASSWORD` or the service file", secret=True, libpq="password"),
     ] = None
-    postgres_sslmode: Annotated[Parameter | None, Key("libpq's `sslmode`")] = None
-    postgres_sslrootcert: Annotated[Parameter | None, Key("libpq's `sslrootcert`")] = None
+    postgres_sslmode: Annotated[Parameter | None, Key("libpq's `sslmode`", libpq="sslmode")] = None
+    postgres_sslrootcert: Annotated[Parameter | None, Key("libpq's `sslrootcert`", libpq="sslrootcert")] = None
     postgres_ssh: Annotated[Parameter | None, Key("`[USER@]HOST[:PORT]` of a bastion, or a name of `~/.ssh/config`")] = None
     postgres_ssh_key: Annotated[Parameter | None, Key("path of the private key for it")] = None
 
@@ -137,6 +140,12 @@ class Settings:
     def packaged(self) -> bool:
         """Whether the source is ours, whose contract we hold."""
         return self.migrations is None
+
+    @property
+    def libpq_parameters(self) -> dict[str, str]:
+        """Those that are data keys of their own and given."""
+        values = {key.libpq: getattr(self, name) for name, key in KEYS.items() if key.libpq is not None}
+        return {parameter: str(value) for parameter, value in values.items() if value is not None}
 
 
 def _declared() -> dict[str, Key]:

@@ -12,7 +12,7 @@ from pyinfra.api import FunctionCommand
 from pyinfra.api.exceptions import PyinfraError
 
 from deploy.connection.message import Commands
-from deploy.errors import HostFailed, NoHosts, RunRefused, SqlError
+from deploy.errors import HostFailed, NoHosts, RunRefused
 from deploy.problems import Problem
 from deploy.report.run import Run
 
@@ -54,12 +54,6 @@ def fail_verified(lines: Sequence[str]) -> Commands:
     host = state.inventory.get_host(pyinfra.host.name)
     _print_red(state, host, lines)
     _end_in_plan(state, host)
-
-
-def of_error(error: SqlError) -> HostFailed:
-    """A host fails because the server refused a statement, or because it is lost."""
-    summary, *details = error.lines()
-    return HostFailed(Problem("statement" if error.sqlstate is not None else "connection", summary), *details)
 
 
 def has_not_failed() -> bool:

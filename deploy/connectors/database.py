@@ -20,12 +20,14 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from deploy import settings
 from deploy.connection import conninfo, timeouts
 from deploy.connection.connect_errors import explain
-from deploy.connection.conninfo import Endpoint
+from deploy.connection.connections import Connections
+from deploy.connection.endpoint import Endpoint
 from deploy.connection.message import Answer, Fragment, Message
 from deploy.connection.server import Server
 from deploy.connection.session import Session
 from deploy.errors import SqlError
 from deploy.report.run import Run
+from deploy.settings import Settings
 from deploy.statements import statement
 
 OLDEST_SERVER = 130000
@@ -64,21 +66,15 @@ class Database:
     """What a `@postgres` host does. Raises RunRefused when its data is not usable."""
 
     def __init__(self, state: State, host: Host) -> None:
-        run = Run.attach(state)
         self.host = host
+        self._connections = Run.attach(state).connections
         self._host_run = Run.current(host)
-        values = self._host_run.data_settings
-        self.endpoint = conninfo.endpoint(
-            host.name.removeprefix("@postgres/"),
-            host.data.dict(),
-            {"lock_timeout": values.lock_timeout, "statement_timeout": values.statement_timeout},
-        )
+        self.endpoint = conninfo.endpoint(host.name.removeprefix("@postgres/"), self._host_run.data_settings)
         for key in self.endpoint.exposed:
             what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
             logger.warning(
                 f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
             )
-        self._limit = run.limit(self.endpoint.server, values.max_connections_per_server)
         self._session: Session | None = None
 
     def connect(self) -> None:
@@ -86,7 +82,7 @@ class Database:
         try:
             session = self._open()
         except Exception as error:
-            raise ConnectError(explain(error, self.endpoint)) from None
+            raise ConnectError(str(explain(error, self.endpoint))) from None
         version = session.server_version
         if version < OLDEST_SERVER:
             self.disconnect()
@@ -94,7 +90,7 @@ class Database:
                 f"{session.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
                 "the oldest that is supported; upgrade PostgreSQL"
             )
-        session.park()
+        session.release()
 
     def disconnect(self) -> None:
         session, self._session = self._session, None
@@ -108,7 +104,7 @@ class Database:
 
     def exclusive_use(self) -> Semaphore:
         """What one host of this server may do at a time: `with database.exclusive_use()`. Hold no transaction before."""
-        return self._host_run.run.exclusive_use(self.endpoint.server)
+        return self._connections.exclusive_use(self.endpoint)
 
     def run(
         self, command: StringCommand | str, print_output: bool, print_input: bool, arguments: Mapping[str, Any]
@@ -120,12 +116,12 @@ class Database:
         if refused := [key for key, value in arguments.items() if not _is_supported(key, value)]:
             verb = "is" if len(refused) == 1 else "are"
             reason = f"{', '.join(refused)} {verb} not supported on a @postgres host; remove it from the command or the data"
-            answer = Answer(error=SqlError(reason))
+            answer = Answer(error=SqlError(reason, kind="unsupported"))
         elif isinstance(command, Message):
             answer, notices = self._run_message(command, self._timeout(arguments))
         else:
             sql = command.get_raw_value() if isinstance(command, StringCommand) else command
-            answer, notices = self._answer([Fragment(sql)], self._timeout(arguments), keep_session=False, ours=False)
+            answer, notices = self._answer([Fragment(sql)], self._timeout(arguments), keep_session=False, repeatable=False)
             if answer.error is not None and str(command) != sql:  # then the offending line may hold what pyinfra masks
                 answer = Answer(error=replace(answer.error, text=None))
         if answer.error is not None and not isinstance(command, Message):
@@ -139,7 +135,7 @@ class Database:
     def other_hosts(self) -> dict[str, Server]:
         """Of several hosts in a connection string those that were not reached, as far as they answer, by host and port."""
         answered = {}
-        for endpoint in self.endpoint.each:
+        for endpoint in self.endpoint.alternatives:
             if self._session is not None and endpoint.label == self._session.label:
                 continue
             answer = self._query_once(endpoint)
@@ -151,25 +147,27 @@ class Database:
 
     def _query_once(self, endpoint: Endpoint) -> Answer:
         """What another server says of itself, on a connection that is closed again."""
-        values = self._host_run.settings
-        limit = self._host_run.run.limit(endpoint.server, values.max_connections_per_server)
-        session = Session(endpoint, limit, values.lock_wait / 1000)
+        session = self._new_session(endpoint)
         try:
             session.open()
             return session.run([Fragment(statement("session/server.sql.j2"))], _ANSWER_TIMEOUT)[0]
         except Exception as error:
-            return Answer(error=SqlError(explain(error, endpoint)))
+            return Answer(error=SqlError(str(explain(error, endpoint))))
         finally:
             session.close()
 
     def _open(self) -> Session:
         if self._session is None:
-            self._session = Session(self.endpoint, self._limit, self._host_run.settings.lock_wait / 1000)
+            self._session = self._new_session(self.endpoint)
         before = self._session.label
         self._session.open()
         if self._session.label != before:
             self.host.log(f"reached {self._session.label} of {self.endpoint.label}")
         return self._session
+
+    def _new_session(self, endpoint: Endpoint) -> Session:
+        values = self._host_run.settings
+        return self._connections.session(endpoint, values.max_connections_per_server, values.lock_wait / 1000)
 
     def _timeout(self, arguments: Mapping[str, Any]) -> float | None:
         """pyinfra's `_timeout` in seconds, also for what an operation sends by itself, where pyinfra passes no arguments."""
@@ -178,22 +176,22 @@ class Database:
 
     def _run_message(self, message: Message, timeout: float | None) -> tuple[Answer, list[str]]:
         if timeout is None:
-            timeout = timeouts.seconds(message, self._host_run.settings.statement_timeout)
-        return self._answer(message.parts, timeout, keep_session=message.keep_session, ours=True)
+            timeout = timeouts.message_timeout(message, self._host_run.settings.statement_timeout)
+        return self._answer(message.parts, timeout, keep_session=message.keep_session, repeatable=True)
 
     def _answer(
-        self, parts: Sequence[Fragment], timeout: float | None, *, keep_session: bool, ours: bool
+        self, parts: Sequence[Fragment], timeout: float | None, *, keep_session: bool, repeatable: bool
     ) -> tuple[Answer, list[str]]:
         try:
             session = self._open()
         except Exception as error:
-            return Answer(error=SqlError(explain(error, self.endpoint))), []
+            return Answer(error=SqlError(str(explain(error, self.endpoint)))), []
         try:
-            return session.run(parts, timeout, keep_session=keep_session, ours=ours)
+            return session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
-            return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}")), []
+            return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}", kind="internal")), []
 
     def _finish(self, status: bool, stderr: list[str], print_output: bool, stdout: str | None = None) -> tuple[bool, CommandOutput]:
         lines = [OutputLine("stderr", line) for line in stderr]
@@ -211,15 +209,15 @@ class Database:
 
 def list_databases(service: str) -> Listing:
     """Ask the server of a service, on a connection that is closed again."""
-    endpoint = conninfo.endpoint(service, {"postgres_service": service}, {})
+    endpoint = conninfo.endpoint(service, Settings(postgres_service=service))
     if endpoint.dbname is None:
-        endpoint = conninfo.endpoint(service, {"postgres_service": service, "postgres_dbname": "postgres"}, {})
-    session = Session(endpoint, None, _LISTING_WAIT)
+        endpoint = conninfo.endpoint(service, Settings(postgres_service=service, postgres_dbname="postgres"))
+    session = Connections().session(endpoint, 1, _LISTING_WAIT)
     try:
         session.open()
         answer, _ = session.run([Fragment(statement("session/databases.sql.j2"))], _ANSWER_TIMEOUT)
     except Exception as error:
-        return Listing(problem=explain(error, endpoint))
+        return Listing(problem=str(explain(error, endpoint)))
     finally:
         session.close()
     if answer.error is not None:

@@ -77,7 +77,7 @@ class HostRun:
         if self._server is None:
             self._server = now
         elif (problem := self._server.failover_problem(now)) is not None:
-            raise HostFailed(problem)
+            raise HostFailed(Problem("failover", problem))
 
     def verified(self, findings: HostFindings) -> None:
         """The host was verified, well or not; an older verification is forgotten."""

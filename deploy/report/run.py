@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import click
-from gevent.lock import Semaphore
 from pyinfra import logger
 from pyinfra.api.state import BaseStateCallback
 
-from deploy.connection.limits import ConnectionLimit
+from deploy.connection.connections import Connections
 from deploy.errors import RunRefused
 from deploy.findings import PurgeFindings
 from deploy.problems import Problem
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 Reports = Literal["verification", "completion", "purge"]
 """What a verb reports: what it verified, that it did all of its work, or what it purged."""
-
-Server = tuple[str, str]
-"""Host and port, as deploy.connection.conninfo.Endpoint.server tells servers apart."""
 
 
 @runtime_checkable
@@ -85,9 +81,8 @@ class Run(BaseStateCallback):
         self.begun: Begun | None = None
         self.waves: tuple[int, ...] | None = None
         """Those of the hosts that take part, in order, once deploy.cli.waves has asked them."""
+        self.connections = Connections()
         self._hosts: dict[str, HostRun] = {}
-        self._limits: dict[Server, ConnectionLimit] = {}
-        self._turns: dict[Server, Semaphore] = {}
 
     @classmethod
     def attach(cls, state: State) -> Run:
@@ -109,14 +104,6 @@ class Run(BaseStateCallback):
         """The state of a host in the run that it is in."""
         run = cls.attach(host.state)
         return run._hosts.setdefault(host.name, HostRun(run, host.state.inventory.get_host(host.name)))
-
-    def limit(self, server: Server, slots: int) -> ConnectionLimit:
-        """How many connections to a server this run opens at once; the first caller's `slots` hold."""
-        return self._limits.setdefault(server, ConnectionLimit(slots))
-
-    def exclusive_use(self, server: Server) -> Semaphore:
-        """What one host at a time may do to a server: `with run.exclusive_use(...)`. Hold no transaction before."""
-        return self._turns.setdefault(server, Semaphore())
 
     def begin(self, verb: ReportingVerb, arguments: Mapping[str, Any], report: Any = None) -> None:
         """A verb runs with these data arguments. Of several in a deploy file the run is about the first that has a `report`.
@@ -143,6 +130,7 @@ class Run(BaseStateCallback):
 
     def finish(self) -> None:
         """Sum up and write the report. Raises RunRefused when it can't be written."""
+        self.connections.close()
         try:
             if self.begun is not None:
                 self._finish(self.begun, sys.exc_info()[1])

@@ -14,6 +14,7 @@ from pyinfra.api import FunctionCommand, operation
 from deploy.cli import failure
 from deploy.connection.message import Answer, Commands, Message
 from deploy.connection.server import Server
+from deploy.errors import HostFailed
 from deploy.execution import executor, failover
 from deploy.facts import QueryAnswer
 from deploy.findings import PurgeFindings
@@ -35,7 +36,7 @@ def purge(**arguments: Any) -> Commands:
     values = Run.current(host).target(**arguments).settings
     looked = _ask(values, expiry.look(values, _cutoffs(values)))
     if looked.error is not None:
-        raise failure.of_error(looked.error)
+        raise HostFailed.of(looked.error)
     server = Server.of(looked)
     Run.current(host).check_same_server(server)
     if server.in_recovery:
@@ -51,7 +52,7 @@ def purge(**arguments: Any) -> Commands:
     spans = expiry.spans(values, cutoffs)
     counted = _ask(values, expiry.read(values, [span.expired() for span in spans]))
     if counted.error is not None:
-        raise failure.of_error(counted.error)
+        raise HostFailed.of(counted.error)
     expired = [
         Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
         for span, row in zip(spans, counted.rows, strict=True)
