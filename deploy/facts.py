@@ -14,6 +14,7 @@ from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
 from deploy.plan import pending, target
 from deploy.plan.observation import observe
+from deploy.statements import statement
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Status(PostgresFact[dict[str, Any]]):
             self._target = target.resolve(host.name, host.data.dict())
         except RunRefused as error:
             self._refused = str(error)
-            return Message("SELECT 1")
+            return Message(statement("session/ping.sql.j2"))
         return target.read(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from pyinfra.api import FunctionCommand, operation
 
 from deploy.cli import arguments as verb
 from deploy.cli import failure
-from deploy.connection import limits
 from deploy.connection.message import Answer, Commands, Message
-from deploy.connectors.postgres import PostgresConnector
+from deploy.connectors.postgres import PostgresConnector, connections
 from deploy.errors import HostFailed, SqlError
 from deploy.execution import down_file, executor, failover, non_transactional, probe, record
 from deploy.execution.executor import Run
@@ -208,7 +207,9 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with limits.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
+        with connections(host).exclusive_use(
+            cast(PostgresConnector, host.connector).endpoint
+        ):  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")

@@ -194,7 +194,7 @@ def _left(
 
 
 def _invalid() -> Steps[Sequence[InvalidIndex]]:
-    answer = yield from send(Message(statement("no_transaction/state.sql.j2"), keep_session=True))
+    answer = yield from send(Message(statement("indexes/list_invalid.sql.j2"), keep_session=True))
     return [InvalidIndex(**one) for one in answer.value("invalid_indexes")]
 
 

@@ -137,7 +137,7 @@ def read(target: Target, only: Collection[str] | None = None) -> Message:
     """
     values = target.settings
     status = statement(
-        "ledger/status.sql.j2",
+        "status/message.sql.j2",
         ledger_schema=target.ledger_schema,
         ledger_table=target.source.sqlx.ledger_table,
         create_schemas=target.source.sqlx.create_schemas,
@@ -146,5 +146,5 @@ def read(target: Target, only: Collection[str] | None = None) -> Message:
         schema=values.schema,
         owner=values.owner,
     )
-    begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
-    return Message(begin, session_settings(values), status, *checks.fragments(target.checks, only), "COMMIT;\n")
+    begin = statement("session/begin_snapshot.sql.j2", settings=session_settings(values))
+    return Message(begin, status, *checks.fragments(target.checks, only), "COMMIT;\n")

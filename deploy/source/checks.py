@@ -26,6 +26,9 @@ from deploy.statements.rendering import Templates
 
 ABOUT = ("tables", "definition", "around")
 
+_HERE = "\0"
+"""Where the query of a check goes; it stays a fragment of its own, for the positions of errors. No SQL has this character."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -66,6 +69,7 @@ def fragments(checks: Iterable[Check], only: Collection[str] | None = None) -> l
     result = []
     for check in checks:
         if only is None or check.name in only:
-            head = statement("session/check.sql.j2", name=check.name, about=check.about)
-            result += [Fragment(part, check.file) for part in (head, check.sql, "\n) AS violation;\n")]
+            wrapper = statement("session/check.sql.j2", name=check.name, about=check.about, query=_HERE)
+            head, _, tail = wrapper.partition(_HERE)
+            result += [Fragment(part, check.file) for part in (head, check.sql, tail)]
     return result

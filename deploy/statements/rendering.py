@@ -19,21 +19,26 @@ def _literal(value: object) -> str:
 
 
 class Templates:
-    """The files of one folder, each read once, when it is first needed."""
+    """The files of one folder, each read once, when it is first needed.
 
-    def __init__(self, folder: Path) -> None:
+    With `trim_blocks` a line with nothing but a tag renders to no line; without, every byte of a file is rendered.
+    """
+
+    def __init__(self, folder: Path, *, trim_blocks: bool = False) -> None:
         self.folder = folder
         self._files: dict[str, bytes] = {}
-        self._environment = jinja2.Environment(
+        self.environment = jinja2.Environment(
             loader=jinja2.FunctionLoader(self._load),
             undefined=jinja2.StrictUndefined,
             keep_trailing_newline=True,
             newline_sequence="\n",
+            trim_blocks=trim_blocks,
+            lstrip_blocks=trim_blocks,
             autoescape=False,
             auto_reload=False,
             cache_size=-1,
         )
-        self._environment.filters.update(ident=quoting.ident, literal=_literal)
+        self.environment.filters.update(ident=quoting.ident, literal=_literal)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises OSError."""
@@ -44,7 +49,7 @@ class Templates:
     def render(self, name: str, /, **variables: Any) -> str:
         """The text of the template `name`. Raises RunRefused with file and line."""
         try:
-            return self._environment.get_template(name).render(**variables)
+            return self.environment.get_template(name).render(**variables)
         except jinja2.TemplateSyntaxError as error:
             place = f"{self.folder / (error.name or name)}:{error.lineno}"
             raise source_refused(place, f"template syntax error: {error.message}") from None
