@@ -13,8 +13,8 @@ from support.containers import PASSWORD
 from support.operator import PYINFRA, Pyinfra, Result, inventory_file
 from support.waiting import until
 
-from deploy.bastion import Bastion
-from deploy.tunnel import LOOPBACK, Tunnel
+from deploy.connection.bastion import Bastion
+from deploy.connection.tunnel import LOOPBACK, Tunnel
 
 pytestmark = [pytest.mark.everything, pytest.mark.usefixtures("nothing_is_left")]
 
