@@ -17,7 +17,8 @@ from support.servers import SUPERUSER, Database, login, quoted
 from support.sqlx import LEDGER, row
 from support.versions import every_version
 
-from deploy import checks, queries, report
+from deploy import report
+from deploy.source import checks, queries
 
 OURS = MIGRATION.read_text(encoding="utf-8")
 ROLES = {
