@@ -253,5 +253,5 @@ def test_sql_that_is_no_unicode_fails_its_command(host: Host) -> None:
     assert run(host, "SELECT '\udcff'") == (
         False,
         None,
-        ["the SQL holds invalid Unicode, which Postgres refuses; write it without"],
+        ["the SQL contains invalid Unicode, which Postgres refuses; write it without"],
     )
