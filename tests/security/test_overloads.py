@@ -1,0 +1,165 @@
+"""Names in our SQL lead to pg_catalog: nothing that anybody planted on a search_path is called, by any verb, on any server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support import planted
+from support.files import write
+from support.operator import Hosts, Pyinfra, Result, run
+from support.project import MIGRATION
+from support.purge_data import EVENTS, HEALTH
+from support.servers import PASSWORD, SUPERUSER, Database, Server, quoted
+from support.sessions import session
+from support.sqlx import LEDGER, row
+from support.versions import every_version, every_version_slowly
+
+OURS = MIGRATION.read_text(encoding="utf-8")
+
+TAKES_OVER = "ALTER ROLE {role} SUPERUSER; COPY (SELECT 1) TO PROGRAM 'touch {file}'"
+
+PLANTED = {
+    "concat_ws(text, text, text, text, text, text)": "concat_ws({types})",
+    "concat_ws(text, text, text, text, text, text, text)": "concat_ws({types})",
+    "||(text, integer)": "OPERATOR",
+}
+"""What the one who found the hole planted."""
+
+
+@every_version
+def test_a_role_that_may_only_log_in_gets_nothing_from_a_superuser_who_deploys(
+    database: Database, pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    planted.admit(database)
+    role, file = f"mallory_{database.name}", tmp_path / "by_a_program"
+    tmp_path.chmod(0o777)
+    database.psql(f"CREATE ROLE {role} LOGIN")
+    steps = f"""
+        EXECUTE 'ALTER ROLE {role} SUPERUSER';
+        EXECUTE $$COPY (SELECT 1) TO PROGRAM 'touch {file}'$$;
+        EXCEPTION WHEN OTHERS THEN RAISE LOG 'planted, but: %', SQLERRM;"""
+    bodies = {count: ", ".join(["text"] * count) for count in (6, 7)}
+    concat = "".join(
+        f"""CREATE FUNCTION concat_ws({types}) RETURNS text LANGUAGE plpgsql AS $_$
+            BEGIN BEGIN {steps} END; RETURN 'nothing to see'; END $_$;"""
+        for types in bodies.values()
+    )
+    database.psql(
+        f"""SET search_path = public; {concat}
+        CREATE FUNCTION joined(text, integer) RETURNS text LANGUAGE plpgsql AS $_$
+            BEGIN BEGIN {steps} END; RETURN $1 OPERATOR(pg_catalog.||) $2::text; END $_$;
+        CREATE OPERATOR || (FUNCTION = joined, LEFTARG = text, RIGHTARG = integer);""",
+        user=role,
+    )
+    for words in (("-y", "deploy.apply"), ("-y", "deploy.verify", "probe_rows=10")):
+        ran = run(pyinfra, {"@postgres/victim": database.data}, *words)
+        assert ran.code == 0, ran.out
+    assert database.psql(f"SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'") == "f"
+    assert not file.exists()
+
+
+@every_version
+def test_a_planted_function_hides_no_drift(database: Database, pyinfra: Pyinfra) -> None:
+    assert run(pyinfra, {"@postgres/victim": database.data}).code == 0
+    planted.admit(database)
+    database.psql(
+        """SET search_path = public;
+        CREATE FUNCTION concat_ws(text, text, text, text, text, text) RETURNS text LANGUAGE sql
+            AS $$ SELECT 'character varying(20) NOT NULL' $$""",
+        user=planted.MALLORY,
+    )
+    database.psql("ALTER TABLE integration_health ALTER status TYPE text")
+    ran = run(pyinfra, {"@postgres/victim": database.data}, "-y", "deploy.verify")
+    assert ran.code == 1
+    assert ran.lines("@postgres/victim")[1:2] == [
+        "violation: integration_health.status: expected character varying(20) NOT NULL, found text NOT NULL"
+    ], ran.out
+
+
+SOURCE = {
+    "sqlx.toml": "[migrate]\ncreate-schemas = ['extra']\n",
+    "1_table.up.sql": "CREATE TABLE a (x int)",
+    "1_table.down.sql": "DROP TABLE a",
+    "2_index.up.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY a_x ON a (x)",
+    "2_index.down.sql": "-- no-transaction\nDROP INDEX CONCURRENTLY a_x",
+}
+BROKEN = {
+    "1_broken.sql": "CREATE TABLE b (x int); CREATE TABLE b (x int)",
+    "2_never.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY nowhere ON nothing (x)",
+}
+HALF = {"1_half.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY nowhere ON nothing (x)"}
+
+
+@contextmanager
+def fleet(server: Server, folder: Path) -> Iterator[tuple[dict[str, Database], Hosts]]:
+    """Databases in every state that leads to a message of its own, and the data of their hosts."""
+    databases = {name: server.database() for name in ("plain", "audited", "there", "recorded", "foreign", "broken", "half")}
+    aged = f"{OURS} {EVENTS.format(days=3)}; {HEALTH}"
+    databases["plain"].psql(aged)
+    databases["there"].psql(OURS)
+    databases["recorded"].psql(OURS + LEDGER + row(20260111030835))
+    more: dict[str, dict[str, object]] = {
+        "audited": {"audit": True, "owner": SUPERUSER, "variables": {"a": "b"}},
+        "foreign": {"migrations": str(write(folder / "foreign", SOURCE)), "audit": True},
+        "broken": {"migrations": str(write(folder / "broken", BROKEN))},
+        "half": {"migrations": str(write(folder / "half", HALF))},
+    }
+    hosts = {f"@postgres/{name}": {**one.data, **more.get(name, {})} for name, one in databases.items()}
+    yield databases, {name: {**data, "lock_wait": "300ms"} for name, data in hosts.items()}
+    for one in databases.values():
+        one.drop()
+
+
+def every_verb(pyinfra: Pyinfra, databases: dict[str, Database], hosts: Hosts) -> dict[str, Result]:
+    """Run them all, in an order that leaves each something to do."""
+    done: dict[str, Result] = {}
+
+    def do(*words: str, only: tuple[str, ...] = ()) -> None:
+        chosen = {name: data for name, data in hosts.items() if not only or name.removeprefix("@postgres/") in only}
+        import time; t = time.time()
+        done[" ".join([*only, *words])] = run(pyinfra, chosen, *words); print("TIME", words, time.time() - t)
+
+    do("fact", "deploy.facts.Status")
+    do("--dry", "deploy.adopt", only=("there", "recorded"))
+    do("-y", "deploy.adopt", only=("there", "recorded"))
+    do("-y", "deploy.adopt", "replace_checksum=true", only=("recorded",))
+    do("--dry", "deploy.apply")
+    do("-y", "deploy.apply")
+    do("-y", "deploy.verify", "probe_rows=20")
+    do("--dry", "deploy.purge", "days=1", "health_retention_days=1")
+    with session(databases["plain"]) as holder:
+        holder.execute("BEGIN; SELECT FROM public.integration_events ORDER BY occurred_at LIMIT 1 FOR UPDATE")
+        do("-y", "deploy.purge", "days=1", "health_retention_days=1")
+    do("--dry", "deploy.revert")
+    do("-y", "deploy.revert")
+    do("-y", "deploy.revert", "to=0", "allow_data_loss=true", only=("plain", "audited", "foreign"))
+    return done
+
+
+@every_version_slowly
+@pytest.mark.timeout(900)
+def test_no_overload_of_anything_that_our_sql_calls_is_ever_called(server: Server, pyinfra: Pyinfra, tmp_path: Path) -> None:
+    """Every function, aggregate and operator, for the argument types of each call; every catalog and type by its name."""
+    with fleet(server, tmp_path) as (databases, hosts):
+        for one in databases.values():
+            planted.traced(one)
+        clean = every_verb(pyinfra, databases, hosts)
+        what = planted.Seen(frozenset(), frozenset())
+        for one in databases.values():
+            what |= planted.seen(one)
+    assert len(what.calls) > 100 and "pg_attribute" in what.relations
+    with fleet(server, tmp_path) as (databases, hosts):
+        t=time.time()
+        for one in databases.values():
+            assert planted.overload(one, what) > len(what.calls)
+        print("PLANTED", time.time()-t)
+        hostile = every_verb(pyinfra, databases, hosts)
+        called = {f"{name}: {call}" for name, one in databases.items() for call in planted.called(one)}
+    print("\n".join(sorted(called)))
+    print({w: r.code for w, r in clean.items()}, {w: r.code for w, r in hostile.items()})
+    assert sorted(called) == []
+    assert {words: one.code for words, one in hostile.items()} == {words: one.code for words, one in clean.items()}
