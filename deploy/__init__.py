@@ -47,12 +47,12 @@ def purge(*words: Any, days: Any = None, report: Any = None, **arguments: Any) -
 
     Other arguments are data keys. `report` as in apply; it is written as purge.json.
     """
+    from deploy import operations
     from deploy.cli import arguments as verb
     from deploy.cli import waves
-    from deploy.retention import operation
 
     def declare(title: Callable[[str], str]) -> None:
-        operation.purge(name=title("Purge"), **arguments)
+        operations.purge(name=title("Purge"), **arguments)
 
     arguments = verb.renamed("purge", arguments, days=days, to="retention_days")
     verb.check("purge", words, arguments, own=["days", "report"])

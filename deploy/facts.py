@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -12,8 +11,8 @@ from pyinfra.api import FactBase
 from deploy.connection.message import Answer, Message
 from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
-from deploy.plan import pending, target
-from deploy.plan.observation import observe
+from deploy.execution import observe
+from deploy.plan import observation, pending, target
 
 T = TypeVar("T")
 
@@ -23,23 +22,6 @@ class PostgresFact(FactBase[T]):
 
     def check_preconditions(self, state: Any, host: Any) -> str | None:
         return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is no @postgres host"
-
-
-class HostState(PostgresFact[Answer]):
-    """The answer of `target.read` for this host.
-
-    `arguments` are those of `target.resolve`, which win over the host's data; `only` names the checks that run.
-    """
-
-    @staticmethod
-    def default() -> Answer:
-        return Answer(error=SqlError("no answer"))
-
-    def command(self, arguments: dict[str, Any], only: Collection[str] | None = None) -> Message:
-        return target.read(target.resolve(host.name, host.data.dict(), **arguments), only)
-
-    def process(self, output: list[str]) -> Answer:
-        return Answer.from_json(output[-1])
 
 
 class QueryAnswer(PostgresFact[Answer]):
@@ -75,7 +57,7 @@ class Status(PostgresFact[dict[str, Any]]):
         except RunRefused as error:
             self._refused = str(error)
             return Message("SELECT 1")
-        return target.read(self._target)
+        return observe.question(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:
         if self._refused is not None:
@@ -83,7 +65,7 @@ class Status(PostgresFact[dict[str, Any]]):
         answer = Answer.from_json(output[-1])
         if answer.error is not None:
             return {"error": answer.error.summary}
-        seen = observe(answer)
+        seen = observation.observe(answer)
         made = pending.make(self._target, seen)
         recorded = {row.version for row in seen.rows}
         versions = [migration.version for migration in self._target.source.migrations]
