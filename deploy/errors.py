@@ -35,6 +35,11 @@ class NoHosts(RunRefused):
     """The last host failed."""
 
 
+def source_refused(place: object, text: str, next: str = "") -> RunRefused:
+    """For what can't be read at `place`, a folder or a file of a source."""
+    return RunRefused(Problem("source", f"{place}: {text}", next))
+
+
 @dataclass(frozen=True)
 class SqlError:
     """An error of the server or of the connection to it.

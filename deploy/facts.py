@@ -13,6 +13,7 @@ from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
 from deploy.execution import observe
 from deploy.plan import observation, pending, target
+from deploy.statements import statement
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class Status(PostgresFact[dict[str, Any]]):
             self._target = target.resolve(host.name, host.data.dict())
         except RunRefused as error:
             self._refused = str(error)
-            return Message("SELECT 1")
+            return Message(statement("session/ping.sql.j2"))
         return observe.question(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:

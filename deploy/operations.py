@@ -15,17 +15,16 @@ from pyinfra.api import FunctionCommand, operation
 
 from deploy.cli import arguments as verb
 from deploy.cli import failure
-from deploy.connection import limits
 from deploy.connection.message import Answer, Commands, Message
 from deploy.connection.server import Server
-from deploy.connectors.postgres import PostgresConnector
+from deploy.connectors.postgres import PostgresConnector, connections
 from deploy.errors import HostFailed, StatementFailed
 from deploy.execution import down_file, non_transactional, observe, probe, record, transactional
 from deploy.execution.conversation import Steps, drive
 from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
 from deploy.findings import Probed, PurgeFindings
-from deploy.plan import adoption, pending, privileges, reversal, standby
+from deploy.plan import adoption, pending, reversal, standby
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target, resolve
@@ -51,7 +50,7 @@ def migrate(**arguments: Any) -> Commands:
     """
     target = _target(arguments)
     observation = _observe(target)
-    plan = pending.make(target, observation)
+    plan = pending.plan(target, observation)
     problem = plan.problem or pending.existing_table_problem(target, observation, plan.pending)
     if problem is not None:
         raise HostFailed(problem)
@@ -75,14 +74,13 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
     target = _target(arguments)
     observation = _observe(target)
-    plan = pending.make(target, observation)
+    plan = pending.plan(target, observation, will_run=False)
     if observation.in_recovery:
         host.noop("standby: nothing was reverted")
         return
-    chosen = reversal.plan(target.source, observation.rows, to, allow_data_loss=allow_data_loss)
+    chosen = reversal.plan(target.source, observation.ledger.rows, to, allow_data_loss=allow_data_loss)
     files = [down for _, down in chosen.steps]
-    problem = privileges.ledger_read_problem(target, observation) or plan.compared.problem or chosen.problem
-    problem = problem or (pending.cannot_run(target, observation, files, reverting=True) if files else None)
+    problem = plan.problem or chosen.problem or (pending.cannot_run(target, observation, files) if files else None)
     if problem is not None:
         raise HostFailed(problem)
     if not chosen.steps:
@@ -104,12 +102,12 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
     target = _target(arguments)
     observation = _observe(target)
-    plan = pending.make(target, observation, runs=False)
+    plan = pending.plan(target, observation, will_run=False)
     decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum)
     for note in (*(() if plan.pending else plan.notes), *decided.notes):
         host.log(note)
-    if decided.problem:
-        raise HostFailed(*decided.problem)
+    if decided.problem is not None:
+        raise HostFailed(decided.problem, *decided.details)
     migration = target.source.migrations[-1]
     if decided.action is None:
         host.noop(f"{migration}: nothing to write")
@@ -157,7 +155,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """
     target = _target(arguments)
     observation = _observe(target)
-    if after_migration and not state.is_executing and (waiting := pending.make(target, observation).pending):
+    if after_migration and not state.is_executing and (waiting := pending.plan(target, observation).pending):
         verb.not_verified(f"{len(waiting)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
@@ -178,7 +176,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         raise HostFailed.of(observation.check_error)
     probed = _probe(target, observation)
     findings = probed.add_to(observation.findings(host.name, target.check_names))
-    if target.checks is None:
+    if not target.checks:
         verb.not_verified("this source has no checks")
     else:
         verb.verified(findings)
@@ -186,7 +184,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     broken += [f"not run: {reason}" for reason in findings.not_run.values()]
     if findings.violations or broken:
         yield from failure.fail([*console.violations(findings.violations, *verb.room()), *broken], verified=True)
-    elif target.checks is None:
+    elif not target.checks:
         host.log("not verified: this source has no checks; set `checks`")
     else:
         host.log(f"verified: {observation.database} on PostgreSQL {observation.server_version} matches the contract")
@@ -203,7 +201,7 @@ def _probe(target: Target, observation: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with limits.turn(*_connector().endpoint.server):  # side by side, probes would measure each other
+        with connections(host).exclusive_use(_connector().endpoint):  # side by side, probes would measure each other
             probed = drive(probe.run_all(target, rows, host.log), _ask_unseen)
     for timing in probed.queries:
         host.log(f"probed: {timing}")

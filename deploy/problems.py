@@ -17,7 +17,9 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "approval": Kind("a plan waits for approval, and nobody is there to give it", "dry-run-and-approval.md#nobody-can-approve-the-plan"),
+    "approval": Kind(
+        "a plan waits for approval, and nobody is there to give it", "dry-run-and-approval.md#nobody-can-approve-the-plan"
+    ),
     "arguments": Kind("a verb or a flag was called as it can't be", f"{_FAILED}#inventory-and-arguments"),
     "busy": Kind("a table stayed locked, or transactions kept colliding, for all of `lock_wait`", f"{_FAILED}#lock"),
     "check-not-run": Kind("a check needs a privilege that the role lacks, so nothing is proved", f"{_FAILED}#permission"),
@@ -51,7 +53,9 @@ KINDS: Mapping[str, Kind] = {
     "standby-lag": Kind("a standby has not replayed all migrations", f"{_FAILED}#standby-and-failover"),
     "statement": Kind("the server refused a statement", f"{_FAILED}#sql"),
     "transaction-ended": Kind("a file ends the transaction that it runs in", f"{_FAILED}#sql"),
-    "unprovable": Kind("what is there can't be compared with the contract, so nothing is recorded", "adopt-a-hand-made-schema.md#how"),
+    "unprovable": Kind(
+        "what is there can't be compared with the contract, so nothing is recorded", "adopt-a-hand-made-schema.md#how"
+    ),
     "unsupported": Kind("this does not apply to this host or this source", f"{_FAILED}#inventory-and-arguments"),
 }
 """Every kind of problem. The words are stable: JSON, JUnit and tests compare them."""
