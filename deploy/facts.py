@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyinfra import host
 from pyinfra.api import FactBase
@@ -12,8 +12,13 @@ from deploy.connection.message import Answer, Message
 from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
 from deploy.execution import observe
-from deploy.plan import observation, pending, target
+from deploy.plan import observation, pending
+from deploy.report.run import Run
 from deploy.statements import statement
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
 
 T = TypeVar("T")
 
@@ -21,19 +26,19 @@ T = TypeVar("T")
 class PostgresFact(FactBase[T]):
     """A fact of a @postgres host. On a host of another connector it gives its default: no SQL reaches a shell."""
 
-    def check_preconditions(self, state: Any, host: Any) -> str | None:
-        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is no @postgres host"
+    def check_preconditions(self, state: State, host: Host) -> str | None:
+        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is not a @postgres host"
 
 
 class QueryAnswer(PostgresFact[Answer]):
-    """The answer to a script that only reads."""
+    """The answer to a message that only reads."""
 
     @staticmethod
     def default() -> Answer:
         return Answer(error=SqlError("no answer"))
 
-    def command(self, script: Message) -> Message:
-        return script
+    def command(self, message: Message) -> Message:
+        return message
 
     def process(self, output: list[str]) -> Answer:
         return Answer.from_json(output[-1])
@@ -54,7 +59,7 @@ class Status(PostgresFact[dict[str, Any]]):
     def command(self) -> Message:
         self._refused: str | None = None
         try:
-            self._target = target.resolve(host.name, host.data.dict())
+            self._target = Run.current(host).target()
         except RunRefused as error:
             self._refused = str(error)
             return Message(statement("session/ping.sql.j2"))
@@ -67,8 +72,9 @@ class Status(PostgresFact[dict[str, Any]]):
         if answer.error is not None:
             return {"error": answer.error.summary}
         seen = observation.observe(answer)
-        made = pending.make(self._target, seen)
-        recorded = {row.version for row in seen.rows}
+        made = pending.plan(self._target, seen)
+        problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)
+        recorded = {row.version for row in seen.ledger.rows}
         versions = [migration.version for migration in self._target.source.migrations]
         return {
             "version": seen.server_version,
@@ -77,6 +83,7 @@ class Status(PostgresFact[dict[str, Any]]):
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
             "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
-            "problem": made.problem or pending.existing_table_problem(self._target, seen, made.pending),
+            "kind": problem.kind if problem is not None else None,
+            "problem": str(problem) if problem is not None else None,
             "error": None,
         }

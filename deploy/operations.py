@@ -5,36 +5,32 @@ What is said to a server stands in `execution` and `retention`; what was found i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy.cli import arguments as verb
-from deploy.cli import failure
+from deploy.cli import failure, preview
 from deploy.connection.message import Answer, Commands, Message
 from deploy.connection.server import Server
-from deploy.connectors.postgres import PostgresConnector, connections
-from deploy.errors import HostFailed, StatementFailed
+from deploy.connectors.postgres import PostgresConnector
+from deploy.errors import HostFailed
 from deploy.execution import down_file, non_transactional, observe, probe, record, transactional
 from deploy.execution.conversation import Steps, drive
 from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
-from deploy.findings import Probed, PurgeFindings
+from deploy.findings import Probed
 from deploy.plan import adoption, pending, reversal, standby
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
-from deploy.plan.target import Target, resolve
+from deploy.plan.target import Target
+from deploy.problems import Problem
 from deploy.report import console
-from deploy.report import run as recorder
-from deploy.retention import expiry, messages
+from deploy.report.host_run import HostRun
+from deploy.report.run import Run
+from deploy.retention import plan as retention
 from deploy.retention import purge as deletion
-from deploy.retention.expiry import Cutoffs
-from deploy.retention.messages import Expired
-from deploy.settings import Settings
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -48,7 +44,7 @@ def migrate(**arguments: Any) -> Commands:
 
     `arguments` are keys of deploy.settings that win over the host's data. On a standby nothing is done.
     """
-    target = _target(arguments)
+    target = _current().target(**arguments)
     observation = _observe(target)
     plan = pending.plan(target, observation)
     problem = plan.problem or pending.existing_table_problem(target, observation, plan.pending)
@@ -60,7 +56,7 @@ def migrate(**arguments: Any) -> Commands:
         at_target = f"{len(target.source.migrations)} migration(s) at target"
         host.noop("standby: nothing to migrate" if observation.in_recovery else at_target)
         return
-    _show([f"pending: {migration}" for migration in plan.pending], [(m.file, m.sql) for m in plan.pending])
+    preview.show([f"pending: {migration}" for migration in plan.pending], [(file.file, file.sql) for file in plan.pending])
     _check_only_primary(observation.server)
     work, progress = _work(target, plan, observation), Progress.of(plan)
     for migration in plan.pending:
@@ -72,7 +68,7 @@ def migrate(**arguments: Any) -> Commands:
 @failure.isolates_host
 def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: Any) -> Commands:
     """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
-    target = _target(arguments)
+    target = _current().target(**arguments)
     observation = _observe(target)
     plan = pending.plan(target, observation, will_run=False)
     if observation.in_recovery:
@@ -86,7 +82,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     if not chosen.steps:
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
-    _show([f"to revert: {up}" for up, _ in chosen.steps], [(down.file, down.sql) for down in files])
+    preview.show([f"to revert: {up}" for up, _ in chosen.steps], [(down.file, down.sql) for down in files])
     _check_only_primary(observation.server)
     work, progress = _work(target, plan, observation), Progress.of(plan)
     for up, down in chosen.steps:
@@ -100,7 +96,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
 @failure.isolates_host
 def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
-    target = _target(arguments)
+    target = _current().target(**arguments)
     observation = _observe(target)
     plan = pending.plan(target, observation, will_run=False)
     decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum)
@@ -122,7 +118,7 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
 @failure.isolates_host
 def render(out: Path, **arguments: Any) -> Commands:
     """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
-    source = _target(arguments).source
+    source = _current().target(**arguments).source
     stale = [
         migration
         for migration in (*source.migrations, *source.down.values())
@@ -139,7 +135,8 @@ def _write(state: State, host: Host, path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        return failure.print_failure(state, host, [f"{path}: {error.strerror}; choose another folder with out=DIR"])
+        problem = Problem("report", f"{path}: {error.strerror}", "choose another folder with out=DIR")
+        return failure.print_failure(state, host, problem)
     host.log(f"wrote {path}")
     return True
 
@@ -153,37 +150,37 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
     shows the source's versions, which is waited for; without a migration before it also as soon as the contract holds there.
     """
-    target = _target(arguments)
+    target = _current().target(**arguments)
     observation = _observe(target)
-    if after_migration and not state.is_executing and (waiting := pending.plan(target, observation).pending):
-        verb.not_verified(f"{len(waiting)} migration(s) pending, nothing was applied")
+    if after_migration and not state.is_executing and (files := pending.plan(target, observation).pending):
+        _current().not_verified(f"{len(files)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
     lacking = standby.unreplayed(target.source, observation)
     if lacking and (after_migration or not target.checks or observation.violations or observation.check_error):
         if not state.is_executing:
-            verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
+            _current().not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
             host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
             return
         wait = target.settings.replay_wait
         host.log(f"standby: waits up to {wait / 1000:g} s for {len(lacking)} migration(s)")
-        observation = _read(target, observe.wait_for_replay(target, _first_server(), _login_pid))
+        observation = _read(target, observe.wait_for_replay(target, _current().check_same_server, _login_pid))
         if lacking := standby.unreplayed(target.source, observation):
             # where nothing was migrated before, what is wrong there need not come from the lag
-            found = () if after_migration else console.violations(observation.violations, *verb.room())
+            found = () if after_migration else console.violations(observation.violations, console.console_columns(host))
             raise HostFailed(standby.lag_problem(lacking, observation.server.replay, wait), *found)
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
     probed = _probe(target, observation)
     findings = probed.add_to(observation.findings(host.name, target.check_names))
     if not target.checks:
-        verb.not_verified("this source has no checks")
+        _current().not_verified("this source has no checks")
     else:
-        verb.verified(findings)
+        _current().verified(findings)
     broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
     broken += [f"not run: {reason}" for reason in findings.not_run.values()]
     if findings.violations or broken:
-        yield from failure.fail([*console.violations(findings.violations, *verb.room()), *broken], verified=True)
+        yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *broken])
     elif not target.checks:
         host.log("not verified: this source has no checks; set `checks`")
     else:
@@ -201,8 +198,8 @@ def _probe(target: Target, observation: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with connections(host).exclusive_use(_connector().endpoint):  # side by side, probes would measure each other
-            probed = drive(probe.run_all(target, rows, host.log), _ask_unseen)
+        with _connector().database.exclusive_use():  # side by side, probes would measure each other
+            probed = drive(probe.run_all(target, rows, host.log), _send)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
         if state.print_input:
@@ -220,112 +217,74 @@ def purge(**arguments: Any) -> Commands:
 
     `arguments` are keys of deploy.settings that win over the host's data. On a standby nothing is done.
     """
-    values = _target(arguments).settings
-    looked = _answer(values, expiry.preflight(values, _cutoffs(values)))
-    server = Server.of(looked)
-    observe.check_same_server(host.connector_data.setdefault("server", server), server)
-    if server.in_recovery:
-        _nothing(["standby: left alone, its primary is the one to purge"], PurgeFindings(host.name, note="standby"))
+    values, current = _current().target(**arguments).settings, _current()
+    key = (values.retention_days, values.health_retention_days)
+    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server), _ask)
+    if plan.cutoffs is not None:
+        current.cutoffs.setdefault(key, plan.cutoffs)
+    current.purged(plan.findings(host.name))
+    if not plan.rows:
+        standby_note = ["standby: left alone, its primary is the one to purge"] if plan.server.in_recovery else []
+        for line in (*standby_note, *plan.expired):
+            host.log(str(line))
+        host.noop("nothing to purge")
         return
-    if (problem := messages.problem(looked)) is not None:
-        raise HostFailed(problem)
-    if looked.value("role") != values.owner:
-        values = replace(values, owner=None)
-    cutoffs = Cutoffs(looked.value("events_before"), looked.value("health_before"))
-    _cutoffs(values, cutoffs)
-    spans = expiry.spans(values, cutoffs)
-    counted = _answer(values, expiry.snapshot(values, [span.expired() for span in spans]))
-    expired = [
-        Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
-        for span, row in zip(spans, counted.rows, strict=True)
-    ]
-    findings = PurgeFindings(host.name, cutoffs.events, cutoffs.health, remaining=sum(table.rows for table in expired))
-    if not findings.remaining:
-        _nothing([str(table) for table in expired], findings)
-        return
-    verb.purged(findings)
-    lines = [f"would delete {table}" if table.rows else str(table) for table in expired]
-    _show(lines, [(None, str(span.batch())) for span in spans])
-    _check_only_primary(server)
-    plan = deletion.Plan(values, server, spans, {table.table: table.rows for table in expired}, findings)
+    lines = [f"would delete {table}" if table.rows else str(table) for table in plan.expired]
+    preview.show(lines, [(None, str(span.batch())) for span in plan.spans])
+    _check_only_primary(plan.server)
     yield FunctionCommand(_delete, (plan,), {})
 
 
-def _delete(state: State, host: Host, plan: deletion.Plan) -> bool:
+def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
     """One command however many batches it takes, because pyinfra keeps every command and its output to the end."""
 
-    def ask(message: Message) -> Answer:
+    def send(message: Message) -> Answer:
         message.execute(state, host, {})
         return message.answer
 
-    purged = drive(deletion.delete(plan, host.log), ask)
+    purged = drive(deletion.delete(plan, host.name, host.log), send)
     if purged.interrupted:
         host.disconnect()
-    if (recording := recorder.of(host)) is not None:
-        recording.purged(purged.findings)
+    Run.current(host).purged(purged.findings)
     if purged.failed is not None:
-        return failure.print_failure(state, host, [*purged.failed.lines, purged.summary])
+        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, purged.summary)
     host.log(purged.summary)
     return True
 
 
-def _answer(values: Settings, message: Message) -> Answer:
-    try:
-        return drive(observe.ask(message, values), _ask)
-    except StatementFailed as failed:
-        raise HostFailed.of(deletion.explained(failed.error, values)) from None
+def _current() -> HostRun:
+    return Run.current(host)
 
 
-def _cutoffs(values: Settings, taken: Cutoffs | None = None) -> Cutoffs | None:
-    """The cut-offs of this host, which are taken once: its execution deletes what its plan has shown."""
-    kept: dict[Any, Cutoffs] = host.connector_data.setdefault("cutoffs", {})
-    key = (values.retention_days, values.health_retention_days)
-    if taken is not None:
-        kept.setdefault(key, taken)
-    return kept.get(key)
+def _connector() -> PostgresConnector:
+    return cast(PostgresConnector, host.connector)
 
 
-def _nothing(lines: list[str], findings: PurgeFindings) -> None:
-    verb.purged(findings)
-    for line in lines:
-        host.log(line)
-    host.noop("nothing to purge")
+def _login_pid() -> int | None:
+    return _connector().database.login_pid
 
 
-def _target(arguments: dict[str, Any]) -> Target:
-    return resolve(host.name, host.data.dict(), **arguments)
+def _ask(message: Message) -> Answer:
+    """As a fact: pyinfra shows what it reads."""
+    return host.get_fact(QueryAnswer, message=message)
+
+
+def _send(message: Message) -> Answer:
+    _, output = host.run_shell_command(message)
+    return Answer.from_json(output.stdout)
 
 
 def _observe(target: Target) -> Observation:
     """How the host is now. While planning, the second operation of a verb takes what the first has read. Raises HostFailed."""
-    remembered = host.connector_data.get("observation")
-    if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == target:
-        observation: Observation = remembered[1]
-        return observation
-    return _read(target, observe.read(target, _first_server(), _login_pid))
+    if not state.is_executing and (known := _current().observation_of(target)) is not None:
+        return known
+    return _read(target, observe.read(target, _current().check_same_server, _login_pid))
 
 
 def _read(target: Target, conversation: Steps[Observation]) -> Observation:
     observation = drive(conversation, _ask)
-    host.connector_data.setdefault("server", observation.server)
-    host.connector_data["observation"] = (target, observation)
+    _current().observe(target, observation)
     return observation
-
-
-def _first_server() -> Server | None:
-    """The one that the run has seen first behind the current host."""
-    server: Server | None = host.connector_data.get("server")
-    return server
-
-
-def _ask(message: Message) -> Answer:
-    return host.get_fact(QueryAnswer, script=message)
-
-
-def _ask_unseen(message: Message) -> Answer:
-    """Without a word from pyinfra, which shows the SQL of facts with -vv."""
-    _, output = host.run_shell_command(message)
-    return Answer.from_json(output.stdout)
 
 
 def _work(target: Target, plan: Plan, observation: Observation) -> Work:
@@ -335,26 +294,4 @@ def _work(target: Target, plan: Plan, observation: Observation) -> Work:
 def _check_only_primary(server: Server) -> None:
     """While executing, ahead of the first write."""
     if state.is_executing:
-        observe.check_only_primary(server, _connector().others())
-
-
-def _connector() -> PostgresConnector:
-    return cast(PostgresConnector, host.connector)
-
-
-def _login_pid() -> int | None:
-    return getattr(host.connector, "login_pid", None)
-
-
-def _show(lines: Sequence[str], texts: Sequence[tuple[str | None, str]]) -> None:
-    """While planning: what will run; with --diff or -vv its SQL too (with -y, when it is about to run), under the file's name."""
-    planning = not state.is_executing
-    if planning:
-        for line in lines:
-            host.log(line)
-    if (state.config.DIFF and (planning or not state.should_check_for_changes())) or (planning and state.print_input):
-        for file, sql in texts:
-            if file is not None:
-                host.log(f"{file}:")
-            for line in sql.splitlines():
-                host.log(f"  {line}")
+        observe.check_only_primary(server, _connector().database.other_hosts())

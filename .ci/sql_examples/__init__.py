@@ -54,6 +54,7 @@ scope = "LOCAL"
 table = '"public"."integration_events"'
 
 # values
+about = "definition"
 action = "apply"
 before = "2026-01-11 00:00:00+00"
 checksum = "00ff"
@@ -74,6 +75,7 @@ lock_factor = 1
 lock_timeout = 5000
 lock_wait = 5000
 lost = (("drop", 1, 0),)
+mode = "READ ONLY"
 old = "00ff"
 query_budget_ms = 100
 rows = 10000

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from deploy.connection.message import File, Message
 from deploy.errors import HostFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Commit, Transaction, under_lock
+from deploy.execution.outcomes import Commit
+from deploy.execution.transaction import Transaction, under_lock
 from deploy.execution.transactional import ended_transaction
 from deploy.execution.work import Progress, Work
 from deploy.plan.ledger import LedgerState

@@ -19,7 +19,8 @@ from typing import Literal
 from deploy.connection.message import File, Message
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Again, Commit, CommitMarker, Transaction, in_one_message, under_lock
+from deploy.execution.outcomes import Again, Commit, CommitMarker
+from deploy.execution.transaction import Transaction, in_one_message, under_lock
 from deploy.execution.work import Progress, Work, check_row, prepare
 from deploy.plan import invalid_indexes, target
 from deploy.plan.invalid_indexes import InvalidIndex
@@ -27,6 +28,7 @@ from deploy.plan.ledger import LedgerState
 from deploy.problems import Problem
 from deploy.source.migrations import Migration
 from deploy.statements import statement
+from deploy.statements.columns import row_as
 
 Action = Literal["apply", "revert"]
 
@@ -89,8 +91,7 @@ def _run(job: _Job) -> Steps[bool]:
         if any(one.busy for one in old) and not transaction.deadline.passed:
             return Again()
         if old and not job.repairs:
-            text = f"{file.file}: INVALID index {old[0].index} is in the way: {invalid_indexes.next_step(old[:1], None)}"
-            raise HostFailed(Problem("invalid-index", text))
+            raise HostFailed(invalid_indexes.in_the_way(file, old[0]))
         yield from prepare(work, state, job.progress)
         before = _Before(invalid, old, marked=state.dirty == job.up.version)
         return CommitMarker(_mark(job), _session(work), rest=partial(_outside, job, before))
@@ -185,8 +186,8 @@ def _left(job: _Job, before: _Before, error: SqlError | None) -> Steps[Sequence[
 
 
 def _invalid() -> Steps[Sequence[InvalidIndex]]:
-    answer = yield from send(Message(statement("no_transaction/state.sql.j2"), keep_session=True))
-    return [InvalidIndex(**one) for one in answer.value("invalid_indexes")]
+    answer = yield from send(Message(statement("indexes/list_invalid.sql.j2"), keep_session=True))
+    return [row_as(InvalidIndex, one, "indexes/invalid.sql.j2") for one in answer.value("invalid_indexes")]
 
 
 def _finish(job: _Job, elapsed: int, *, succeeded: bool) -> Steps[None]:

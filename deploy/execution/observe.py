@@ -1,4 +1,4 @@
-"""Reading a host: how it is, in one message, again once a standby has replayed, and whether it is still the server of before."""
+"""Reading a host: how it is, in one message, and again once a standby has replayed; and whether it alone takes writes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
     """
     values = target.settings
     status = statement(
-        "ledger/status.sql.j2",
+        "status/message.sql.j2",
         ledger_schema=target.ledger_schema,
         ledger_table=target.source.sqlx.ledger_table,
         create_schemas=target.source.sqlx.create_schemas,
@@ -39,8 +39,7 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
         schema=values.schema,
         owner=values.owner,
     )
-    found = checks.parts(target.checks, only, **target.check_variables) if target.checks is not None else ()
-    return snapshot(session_settings(values), status, *found)
+    return snapshot(session_settings(values), status, *checks.fragments(target.checks, only))
 
 
 def ask(message: Message, settings: Settings) -> Steps[Answer]:
@@ -48,8 +47,8 @@ def ask(message: Message, settings: Settings) -> Steps[Answer]:
     return (yield from retry_while_busy(lambda: send(message), Deadline(settings.lock_wait)))
 
 
-def read(target: Target, first: Server | None, login_pid: Callable[[], int | None]) -> Steps[Observation]:
-    """How the host is now. `first` is the server that the run has seen first (None: this is the first read). Raises HostFailed.
+def read(target: Target, check_server: Callable[[Server], None], login_pid: Callable[[], int | None]) -> Steps[Observation]:
+    """How the host is now. `check_server` refuses another server than the run has seen before. Raises HostFailed.
 
     A check that can't run, say one on a table that is not there yet, does not hide the rest.
     """
@@ -69,7 +68,7 @@ def read(target: Target, first: Server | None, login_pid: Callable[[], int | Non
         error = failed.error
         raise HostFailed.of(replace(error, hint=retry_hint(target.settings)) if is_busy(error) else error) from None
     observation = observe(answer, check_error, login_pid(), not_run)
-    check_same_server(first, observation.server)
+    check_server(observation.server)
     return observation
 
 
@@ -88,20 +87,16 @@ def _one_by_one(target: Target, answer: Answer) -> Steps[tuple[Answer, SqlError 
     return Answer(rows), None, not_run
 
 
-def wait_for_replay(target: Target, first: Server | None, login_pid: Callable[[], int | None]) -> Steps[Observation]:
+def wait_for_replay(
+    target: Target, check_server: Callable[[Server], None], login_pid: Callable[[], int | None]
+) -> Steps[Observation]:
     """A standby once its ledger shows all of the source, or as it is after `replay_wait`. Raises HostFailed."""
     deadline = Deadline(target.settings.replay_wait, _REPLAY_POLL)
     while True:
-        observation = yield from read(target, first, login_pid)
+        observation = yield from read(target, check_server, login_pid)
         if not standby.unreplayed(target.source, observation) or deadline.passed:
             return observation
         deadline.pause()
-
-
-def check_same_server(first: Server | None, now: Server) -> None:
-    """What was planned for one server is not done on another. Raises HostFailed."""
-    if first is not None and (problem := first.failover_problem(now)) is not None:
-        raise HostFailed(problem)
 
 
 def check_only_primary(server: Server, other_hosts: Mapping[str, Server]) -> None:

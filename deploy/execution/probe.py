@@ -57,8 +57,14 @@ def reason_not_to(target: Target, observation: Observation) -> str | None:
 
 def run_all(target: Target, rows: int, log: Log) -> Steps[Probed]:
     """Probe with `rows` rows in each table. No transaction is open afterwards; `log` shows a line of progress."""
-    opening = _message(copy_tables(target))
-    return (yield from rolled_back(opening, lambda answer: _fill_and_measure(target, rows, answer, log)))
+    return (
+        yield from rolled_back(
+            session_settings(target.settings),
+            copy_tables(target),
+            lambda answer: _fill_and_measure(target, rows, answer, log),
+            statement_timeout=_STATEMENT_TIMEOUT,
+        )
+    )
 
 
 def _fill_and_measure(target: Target, rows: int, begun: Answer, log: Log) -> Steps[Probed]:
@@ -81,12 +87,7 @@ def _fill_and_measure(target: Target, rows: int, begun: Answer, log: Log) -> Ste
 
 def copy_tables(target: Target) -> str:
     """Makes the copies, at the beginning of a transaction; its last row has `role`, `database` and `may_create`."""
-    return statement(
-        "probe/copy.sql.j2",
-        settings=session_settings(target.settings),
-        schema=target.settings.schema,
-        statement_timeout=_STATEMENT_TIMEOUT,
-    )
+    return statement("probe/copy.sql.j2", schema=target.settings.schema, statement_timeout=_STATEMENT_TIMEOUT)
 
 
 def time_query(query: Query, runs: int = _RUNS, seconds: float = _SECONDS) -> str:
@@ -103,12 +104,8 @@ def storage() -> str:
     return statement("probe/storage.sql.j2")
 
 
-def _message(sql: str) -> Message:
-    return Message(sql, statement_timeout=_STATEMENT_TIMEOUT)
-
-
 def _ask(sql: str) -> Steps[Answer]:
-    message = _message(sql)
+    message = Message(sql, statement_timeout=_STATEMENT_TIMEOUT)
     yield message
     return message.answer
 
@@ -132,7 +129,7 @@ def _fill(rows: int, log: Log) -> Steps[SqlError | None]:
         if time.monotonic() - shown > _PROGRESS or (last == rows and shown > started):
             shown = time.monotonic()
             log(f"probe: {last:,} of {rows:,} rows in each temporary table ({shown - started:.0f} s)")
-    return (yield from _ask("ANALYZE integration_health, integration_events;")).error
+    return (yield from _ask(statement("probe/analyze.sql.j2"))).error
 
 
 def evaluate(result: Probed, query: Query, rows: int, answer: Answer) -> Probed:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from deploy.connection.message import Message
 from deploy.errors import HostFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Commit, Transaction, under_lock
+from deploy.execution.outcomes import Commit
+from deploy.execution.transaction import Transaction, under_lock
 from deploy.execution.work import Progress, Work, prepare
 from deploy.findings import Violation
 from deploy.plan.adoption import Adoption
@@ -14,6 +15,7 @@ from deploy.problems import Problem
 from deploy.source import checks
 from deploy.source.migrations import Migration
 from deploy.statements import statement
+from deploy.statements.columns import row_as
 
 
 def write(work: Work, migration: Migration, adoption: Adoption, progress: Progress) -> Steps[Progress]:
@@ -58,10 +60,8 @@ def _row(work: Work, migration: Migration, adoption: Adoption) -> str:
 
 def _prove(work: Work, migration: Migration) -> Steps[None]:
     """The checks once more, under the lock and in the transaction that writes. Raises HostFailed."""
-    target = work.target
-    assert target.checks is not None
-    answer = yield from send(Message(*checks.parts(target.checks, **target.check_variables)))
-    found = [Violation(**row) for row in answer.rows if "check" in row]
+    answer = yield from send(Message(*checks.fragments(work.target.checks)))
+    found = [row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row]
     if found:
         text = f"{migration}: not recorded, because the database changed after the plan was made"
         raise HostFailed(Problem("contract", text), *(f"violation: {violation}" for violation in found))

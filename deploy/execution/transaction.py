@@ -19,16 +19,16 @@ from typing import TypeVar
 from deploy.connection.message import Answer, Fragment, Message
 from deploy.errors import BUSY, HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.work import Progress, Work
+from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
+from deploy.execution.work import Progress, Work, check_lock
 from deploy.plan.ledger import LedgerState
 from deploy.plan.pending import pooled_problem
-from deploy.problems import Problem
 from deploy.settings import Settings
 from deploy.source.migrations import Migration
 from deploy.statements import statement
 
-_SNAPSHOT = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
-_SCRATCH = "BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;\n"
+_SNAPSHOT = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SCRATCH = "TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE"
 """READ WRITE: a role may default to read only, which forbids temporary tables too."""
 _COMMIT = "COMMIT;\n"
 _ROLLBACK = "ROLLBACK;\n"
@@ -40,39 +40,6 @@ _NO_SUCH_TABLE = "42P01"
 _EXISTS_ALREADY = ("23505", "42P07", "42P06", "42710")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Commit:
-    """Commit, with `sql` in the same message. `text` says what was done; an error of the COMMIT is reported under `file`."""
-
-    text: str
-    sql: str = ""
-    file: str | None = None
-
-
-@dataclass(frozen=True)
-class CommitMarker:
-    """Commit, with `sql` and `session_settings` in the same message, and keep the session with its lock for `rest`.
-
-    `rest` runs outside of a transaction, records by `in_one_message` and gives the text.
-    """
-
-    sql: str
-    session_settings: str
-    rest: Callable[[], Steps[str]]
-
-
-@dataclass(frozen=True)
-class Skip:
-    """Roll back: there is nothing to do. `text` says why."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Again:
-    """Roll back and begin again a little later: something is busy."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +122,7 @@ def under_lock(
     def transact() -> Steps[Commit | Skip]:
         nonlocal exists
         while True:
-            transaction = yield from _begin(work, version, exists, deadline, own_session)
+            transaction = yield from _take_lock(work, version, exists, deadline, own_session)
             exists = transaction.state.ledger_exists
             done = already_done(transaction.state)
             outcome = Skip(done) if done is not None else (yield from attempt(transaction))
@@ -208,7 +175,7 @@ def in_one_message(
     """
 
     def transact() -> Steps[bool]:
-        answer = yield from send(Message(_opening(work), *sql, _COMMIT, _reset()))
+        answer = yield from send(Message(_begin_work(work), *sql, _COMMIT, _reset()))
         return any("version" in row for row in answer.rows)
 
     def look() -> Steps[bool | None]:
@@ -222,12 +189,12 @@ def in_one_message(
         raise _host_failed(failed.error, work, format_error) from None
 
 
-def rolled_back(opening: Message, attempt: Callable[[Answer], Steps[T]]) -> Steps[T]:
-    """What `attempt` gives, in a transaction that leaves nothing behind. `opening` is its first message.
+def rolled_back(settings: str, sql: str, attempt: Callable[[Answer], Steps[T]], *, statement_timeout: int) -> Steps[T]:
+    """What `attempt` gives, in a transaction that leaves nothing behind; `sql` goes before it, in the message that begins.
 
     The attempt sees errors in answers; after one the connection has rolled back already.
     """
-    message = Message(_SCRATCH, *opening.parts, statement_timeout=opening.statement_timeout)
+    message = Message(_begin(settings, _SCRATCH), sql, statement_timeout=statement_timeout)
     yield message
     steps = attempt(message.answer)
     try:
@@ -246,10 +213,12 @@ def rolled_back(opening: Message, attempt: Callable[[Answer], Steps[T]]) -> Step
 
 def snapshot(settings: str, *queries: Fragment | str) -> Message:
     """Queries in one snapshot and one message, a whole transaction that only reads; `settings` are its SET LOCAL statements."""
-    return Message(_SNAPSHOT, settings, *queries, _COMMIT)
+    return Message(_begin(settings, _SNAPSHOT), *queries, _COMMIT)
 
 
-def _begin(work: Work, version: int, ledger_exists: bool, deadline: Deadline, own_session: Migration | None) -> Steps[Transaction]:
+def _take_lock(
+    work: Work, version: int, ledger_exists: bool, deadline: Deadline, own_session: Migration | None
+) -> Steps[Transaction]:
     """Open the transaction and take the lock, in turn with others. Raises HostFailed and StatementFailed.
 
     A session that keeps the lock for a file of its own must be the one that was logged into, and nobody may wait for the lock:
@@ -261,7 +230,7 @@ def _begin(work: Work, version: int, ledger_exists: bool, deadline: Deadline, ow
         pid = None if own_session is None else work.login_pid() or 0
         lock = work.ledger.lock(version, ledger_exists=ledger_exists, session_pid=pid)
         try:
-            answer = yield from send(Message(_opening(work), lock, keep_session=own_session is not None))
+            answer = yield from send(Message(_begin_work(work), lock, keep_session=own_session is not None))
         except StatementFailed as failed:
             if failed.error.sqlstate != _NO_SUCH_TABLE or not ledger_exists:
                 raise
@@ -276,34 +245,18 @@ def _begin(work: Work, version: int, ledger_exists: bool, deadline: Deadline, ow
         strangers = 0 if answer.value("direct") else strangers + 1
         if own_session is not None and strangers > 1:
             raise HostFailed(pooled_problem(own_session))
-        check_lock(work, state, deadline, locked=locked or not as_expected)
+        check_lock(work, state, in_time=locked or not as_expected or not deadline.passed)
         yield _rollback(keep_session=strangers == 1)
         if as_expected:
             deadline.pause()
         ledger_exists = state.ledger_exists
 
 
-def check_lock(work: Work, state: LedgerState, deadline: Deadline, *, locked: bool) -> None:
-    """Raise HostFailed when the server is another one, or when the lock was not to be had in time."""
-    if (problem := work.server.failover_problem(state.server)) is not None:
-        raise HostFailed(problem)
-    if not locked and deadline.passed:
-        holder = state.holder
-        raise HostFailed(
-            Problem(
-                "lock",
-                f"another migrator holds the lock of this database: pid {holder.get('pid', 'unknown')}, "
-                f"application {holder.get('application') or 'unknown'}, since {holder.get('since') or 'unknown'}",
-                f"waited {work.settings.lock_wait / 1000:g} s, run the command again when it is done, or raise lock_wait",
-            )
-        )
-
-
 def _reread(work: Work, version: int, ledger_exists: bool) -> Steps[LedgerState | None]:
     """What the ledger says after an error, on a session without leftovers; None when it can't be read there any more."""
     for exists in (ledger_exists, not ledger_exists):
         sql = work.ledger.state(version, ledger_exists=exists)
-        message = Message(_ROLLBACK, _reset(), _opening(work, read_only=True), sql, _COMMIT)
+        message = Message(_ROLLBACK, _reset(), _begin_work(work, "READ ONLY"), sql, _COMMIT)
         yield message
         if message.answer.error is None:
             state = LedgerState.of(message.answer)
@@ -316,9 +269,12 @@ def _reread(work: Work, version: int, ledger_exists: bool) -> Steps[LedgerState 
     return None
 
 
-def _opening(work: Work, *, read_only: bool = False) -> str:
-    settings = work.transaction_settings
-    return statement("transaction/begin.sql.j2", read_only=read_only, settings=settings, owner=work.settings.owner)
+def _begin_work(work: Work, mode: str = "") -> str:
+    return _begin(work.transaction_settings, mode, work.settings.owner)
+
+
+def _begin(settings: str, mode: str, owner: str | None = None) -> str:
+    return statement("transaction/begin.sql.j2", mode=mode, settings=settings, owner=owner)
 
 
 def _rollback(*, keep_session: bool = False) -> Message:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from deploy.connection.message import File, Message
 from deploy.errors import HostFailed, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Commit, Transaction, under_lock
+from deploy.execution.outcomes import Commit
+from deploy.execution.transaction import Transaction, under_lock
 from deploy.execution.work import Progress, Work, check_row, prepare
 from deploy.plan.ledger import LedgerState
 from deploy.problems import Problem

@@ -54,7 +54,7 @@ class Work:
         """The statements that put this into the audit trail, in the same transaction; empty when none is wanted."""
         if self.history is None:
             return ""
-        variables = history.public(self.settings.variables, self.settings.secret_variables)
+        variables = history.without_secrets(self.settings.variables, self.settings.secret_variables)
         row = history.record(self.history, migration, action, variables)
         return row if progress.history_exists else history.create(self.history) + row
 
@@ -87,6 +87,22 @@ def prepare(work: Work, state: LedgerState, progress: Progress) -> Steps[None]:
     if not state.ledger_exists or progress.schemas:
         sql = ledger.create(work.ledger.name, schemas=progress.schemas, create_table=not state.ledger_exists)
         yield from send(Message(sql))
+
+
+def check_lock(work: Work, state: LedgerState, *, in_time: bool) -> None:
+    """Raise HostFailed when the server is another one, or when the lock was not to be had `in_time`."""
+    if (problem := work.server.failover_problem(state.server)) is not None:
+        raise HostFailed(problem)
+    if not in_time:
+        holder = state.holder
+        raise HostFailed(
+            Problem(
+                "lock",
+                f"another migrator holds the lock of this database: pid {holder.get('pid', 'unknown')}, "
+                f"application {holder.get('application') or 'unknown'}, since {holder.get('since') or 'unknown'}",
+                f"waited {work.settings.lock_wait / 1000:g} s, run the command again when it is done, or raise lock_wait",
+            )
+        )
 
 
 def check_row(work: Work, migration: Migration, state: LedgerState, *, resumes: bool = False) -> None:

@@ -7,20 +7,20 @@ a batch costs one round trip. So a purge begins, goes on and ends by messages of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
-from deploy.errors import HostFailed, SqlError, StatementFailed
+from deploy.errors import HostFailed, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy
+from deploy.execution.transaction import Deadline, retry_while_busy
 from deploy.findings import PurgeFindings
 from deploy.problems import Problem
 from deploy.retention import expiry, messages
 from deploy.retention.expiry import EVENTS, HEALTH, Span
 from deploy.retention.messages import Current
-from deploy.settings import Settings
+from deploy.retention.plan import Plan, explained
 
 _POLL = 0.5
 """Seconds between two attempts at rows that others hold; at least as long as an attempt takes."""
@@ -32,20 +32,6 @@ snapshot and no row, and holds the advisory lock alone."""
 
 _PROGRESS = 2.0
 """Seconds between two lines of progress."""
-
-_TOO_SLOW = "57014"
-"""query_canceled: `statement_timeout` has passed."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be deleted: `spans`, on `server` alone. `expected` are their rows by table, `findings` what is known so far."""
-
-    settings: Settings
-    server: Server
-    spans: tuple[Span, ...]
-    expected: Mapping[str, int]
-    findings: PurgeFindings
 
 
 @dataclass(frozen=True)
@@ -65,7 +51,7 @@ class PurgeStopped(HostFailed):
     """The purge of this host ends early."""
 
 
-def delete(plan: Plan, log: Callable[[str], None]) -> Steps[Purged]:
+def delete(plan: Plan, host: str, log: Callable[[str], None]) -> Steps[Purged]:
     """Delete, and prove that no row of the spans is left and that the current status is all there; `log` shows progress."""
     deletion = _Deletion(plan, log)
     failed: HostFailed | None = None
@@ -84,7 +70,7 @@ def delete(plan: Plan, log: Callable[[str], None]) -> Steps[Purged]:
         interrupted = True
         text = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}"
         failed = PurgeStopped(Problem("internal", text))
-    findings, summary = deletion.findings, deletion.summary
+    findings, summary = deletion.add_to(plan.findings(host)), deletion.summary
     if not interrupted:
         yield from deletion.end()
     return Purged(findings, summary, failed, interrupted)
@@ -95,8 +81,9 @@ class _Deletion:
 
     def __init__(self, plan: Plan, log: Callable[[str], None]) -> None:
         self._plan, self._log = plan, log
-        self._deleted = dict.fromkeys(plan.expected, 0)
-        self._left = dict(plan.expected)
+        self._expected = {table.table: table.rows for table in plan.expired}
+        self._deleted = dict.fromkeys(self._expected, 0)
+        self._left = dict(self._expected)
         self._started = self._shown = time.monotonic()
         self._open = False
 
@@ -121,10 +108,9 @@ class _Deletion:
         rows = " and ".join(f"{messages.n_rows(rows)} of {table}" for table, rows in self._deleted.items())
         return f"deleted {rows} in {time.monotonic() - self._started:.1f} s"
 
-    @property
-    def findings(self) -> PurgeFindings:
+    def add_to(self, findings: PurgeFindings) -> PurgeFindings:
         return replace(
-            self._plan.findings,
+            findings,
             deleted_events=self._deleted[EVENTS],
             deleted_health=self._deleted.get(HEALTH, 0),
             seconds=round(time.monotonic() - self._started, 3),
@@ -182,7 +168,7 @@ class _Deletion:
         if (problem := self._plan.server.failover_problem(Server.of(begun))) is not None:
             raise PurgeStopped(problem)
         if not begun.value("locked"):
-            raise PurgeStopped(messages.already_purging(next((row["holder"] for row in begun.rows if "holder" in row), {})))
+            raise PurgeStopped(messages.already_purging(begun.value("holder") or {}))
 
     def _current(self) -> Steps[Current]:
         answer = yield from self._ask(Message(expiry.current(self._plan.settings)))
@@ -192,7 +178,7 @@ class _Deletion:
         now = time.monotonic()
         if now - self._shown >= _PROGRESS:
             self._shown = now
-            self._log(messages.progress(table, self._deleted[table], self._plan.expected[table], now - self._started))
+            self._log(messages.progress(table, self._deleted[table], self._expected[table], now - self._started))
 
     def _ask(self, message: Message) -> Steps[Answer]:
         try:
@@ -201,12 +187,3 @@ class _Deletion:
             if failed.error.sqlstate is None:
                 self._open = False  # the connection is lost, and the server has ended it
             raise
-
-
-def explained(error: SqlError, values: Settings) -> SqlError:
-    """The error with the keys that would let a batch through."""
-    if is_busy(error):
-        return replace(error, hint=retry_hint(values))
-    if error.sqlstate == _TOO_SLOW:
-        return replace(error, hint="set a smaller batch_rows, or raise statement_timeout")
-    return error
