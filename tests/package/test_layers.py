@@ -1,4 +1,4 @@
-"""What import-linter does not see of the package's rules, read from the source itself."""
+"""Rules for the source itself that neither import-linter nor ruff can say."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_nothing_shadows_the_package() -> None:
 
 
 def test_importing_the_connectors_is_quick_and_brings_in_no_driver() -> None:
-    """pyinfra imports it in every run of its environment, also in runs that have nothing to do with us."""
+    """pyinfra imports them in every run of its environment, also in runs that have nothing to do with us."""
     code = """
 import json, sys, time
 import pyinfra_cli.main
