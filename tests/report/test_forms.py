@@ -113,12 +113,14 @@ def test_the_json_says_what_was_found_in_the_inventorys_order() -> None:
             "object": "integration_health.status",
             "expected": "character varying(20) NOT NULL",
             "actual": "text NOT NULL",
+            "about": "definition",
         },
         {
             "check": "indexes",
             "object": "idx_integration_events_occurred_at",
             "expected": "integration_events USING btree (occurred_at DESC)",
             "actual": "missing",
+            "about": "",
         },
     ]
     assert got["hosts"][112]["status"] == "not_reached"

@@ -16,11 +16,11 @@ QUERIES = {
     "events_of_one": "idx_integration_events_integration_id",
     "events_in_a_range": "idx_integration_events_occurred_at",
 }
-STATUS = Violation("columns", "integration_health.status", "character varying(20) NOT NULL", "text NOT NULL")
+STATUS = Violation("columns", "integration_health.status", "character varying(20) NOT NULL", "text NOT NULL", "definition")
 INDEX = Violation("indexes", "idx_integration_events_occurred_at", "integration_events USING btree (occurred_at DESC)", "missing")
 MISSING = (
-    Violation("tables", "integration_events", "table", "missing"),
-    Violation("tables", "integration_health", "table", "missing"),
+    Violation("tables", "integration_events", "table", "missing", "tables"),
+    Violation("tables", "integration_health", "table", "missing", "tables"),
 )
 SLOW = tuple(
     Violation("latency", name, "p95 at most 100 ms", f"p95 {ms} ms")
