@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyinfra import host
 from pyinfra.api import FactBase
@@ -14,7 +14,12 @@ from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
 from deploy.plan import pending, target
 from deploy.plan.observation import observe
+from deploy.report.run import Run
 from deploy.statements import statement
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
 
 T = TypeVar("T")
 
@@ -22,14 +27,14 @@ T = TypeVar("T")
 class PostgresFact(FactBase[T]):
     """A fact of a @postgres host. On a host of another connector it gives its default: no SQL reaches a shell."""
 
-    def check_preconditions(self, state: Any, host: Any) -> str | None:
-        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is no @postgres host"
+    def check_preconditions(self, state: State, host: Host) -> str | None:
+        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is not a @postgres host"
 
 
 class HostState(PostgresFact[Answer]):
     """The answer of `target.read` for this host.
 
-    `arguments` are those of `target.resolve`, which win over the host's data; `only` names the checks that run.
+    `arguments` are data keys that win over the host's data; `only` names the checks that run.
     """
 
     @staticmethod
@@ -37,7 +42,7 @@ class HostState(PostgresFact[Answer]):
         return Answer(error=SqlError("no answer"))
 
     def command(self, arguments: dict[str, Any], only: Collection[str] | None = None) -> Message:
-        return target.read(target.resolve(host.name, host.data.dict(), **arguments), only)
+        return target.read(Run.current(host).target(**arguments), only)
 
     def process(self, output: list[str]) -> Answer:
         return Answer.from_json(output[-1])
@@ -72,7 +77,7 @@ class Status(PostgresFact[dict[str, Any]]):
     def command(self) -> Message:
         self._refused: str | None = None
         try:
-            self._target = target.resolve(host.name, host.data.dict())
+            self._target = Run.current(host).target()
         except RunRefused as error:
             self._refused = str(error)
             return Message(statement("session/ping.sql.j2"))
@@ -96,7 +101,7 @@ class Status(PostgresFact[dict[str, Any]]):
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
             "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
-            "problem": str(problem) if problem is not None else None,
             "kind": problem.kind if problem is not None else None,
+            "problem": str(problem) if problem is not None else None,
             "error": None,
         }

@@ -11,19 +11,21 @@ from typing import Any, cast
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy.cli import arguments as verb
 from deploy.cli import failure
 from deploy.connection.message import Answer, Commands, Message
-from deploy.connectors.postgres import PostgresConnector, connections
+from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import HostFailed, SqlError
 from deploy.execution import down_file, executor, failover, non_transactional, probe, record
 from deploy.execution.executor import Run
 from deploy.facts import HostState
 from deploy.findings import Probed
-from deploy.plan import adoption, pending, reversal, standby, target
+from deploy.plan import adoption, pending, reversal, standby
 from deploy.plan.observation import Observation, observe
 from deploy.plan.target import Target
+from deploy.problems import Problem
 from deploy.report import console
+from deploy.report.host_run import HostRun
+from deploy.report.run import Run as PyinfraRun
 from deploy.source.migrations import Migration
 
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -39,12 +41,12 @@ def migrate(**arguments: Any) -> Commands:
 
     `arguments` are keys of deploy.settings that win over the host's data. On a standby nothing is done.
     """
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
+    wanted = _host_run().target(**arguments)
     seen = _read(wanted, arguments)
     planned = pending.plan(wanted, seen)
     problem = planned.problem or pending.existing_table_problem(wanted, seen, planned.pending)
     if problem is not None:
-        yield from failure.fail([str(problem)])
+        yield from failure.fail(problem)
         return
     for note in planned.notes:
         host.log(note)
@@ -66,7 +68,7 @@ def migrate(**arguments: Any) -> Commands:
 @failure.isolates_host
 def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: Any) -> Commands:
     """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
+    wanted = _host_run().target(**arguments)
     seen = _read(wanted, arguments)
     planned = pending.plan(wanted, seen, will_run=False)
     if seen.in_recovery:
@@ -76,7 +78,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     files = [down for _, down in chosen.steps]
     problem = planned.problem or chosen.problem or (pending.cannot_run(wanted, seen, files) if files else None)
     if problem is not None:
-        yield from failure.fail([str(problem)])
+        yield from failure.fail(problem)
         return
     if not chosen.steps:
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
@@ -92,14 +94,14 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
 @failure.isolates_host
 def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
+    wanted = _host_run().target(**arguments)
     seen = _read(wanted, arguments)
     planned = pending.plan(wanted, seen, will_run=False)
     decided = adoption.plan(wanted, seen, planned, replace_checksum=replace_checksum)
     for note in (*(() if planned.pending else planned.notes), *decided.notes):
         host.log(note)
     if decided.problem is not None:
-        yield from failure.fail([str(decided.problem), *decided.details])
+        yield from failure.fail(decided.problem, *decided.details)
         return
     migration = wanted.source.migrations[-1]
     if decided.action is None:
@@ -115,14 +117,14 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
 @failure.isolates_host
 def render(out: Path, **arguments: Any) -> Commands:
     """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
-    source = target.resolve(host.name, host.data.dict(), **arguments).source
+    source = _host_run().target(**arguments).source
     stale = [
         migration
         for migration in (*source.migrations, *source.down.values())
         if not (out / migration.file).is_file() or (out / migration.file).read_bytes() != migration.sql.encode()
     ]
     if not stale:
-        host.noop(f"{out} is as the templates render")
+        host.noop(f"{out} is up to date")
     for migration in stale:
         yield FunctionCommand(_write, (out / migration.file, migration.sql.encode()), {})
 
@@ -132,7 +134,8 @@ def _write(state: Any, host: Any, path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        return failure.print_failure(state, host, [f"{path}: {error.strerror}; choose another folder with out=DIR"])
+        problem = Problem("report", f"{path}: {error.strerror}", "choose another folder with out=DIR")
+        return failure.print_failure(state, host, problem)
     host.log(f"wrote {path}")
     return True
 
@@ -146,36 +149,35 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
     shows the source's versions, which is waited for; without a migration before it also as soon as the contract holds there.
     """
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
+    wanted = _host_run().target(**arguments)
     seen = _read(wanted, arguments)
     if after_migration and not state.is_executing and (files := pending.plan(wanted, seen).pending):
-        verb.not_verified(f"{len(files)} migration(s) pending, nothing was applied")
+        _host_run().not_verified(f"{len(files)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
     lacking = standby.unreplayed(wanted.source, seen)
     if lacking and (after_migration or not wanted.checks or seen.violations or seen.check_error):
         if not state.is_executing:
-            verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
+            _host_run().not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
             host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
             return
         seen = _replayed(wanted, arguments, lacking, after_migration)
     if seen.check_error is not None:
-        yield from failure.fail(seen.check_error.lines())
-        return
+        raise HostFailed.of(seen.check_error)
     probed = _probe(wanted, seen)
     found = probed.add_to(seen.findings(host.name, wanted.check_names))
     if not wanted.checks:
-        verb.not_verified("this source has no checks")
+        _host_run().not_verified("this source has no checks")
     else:
-        verb.verified(found)
+        _host_run().verified(found)
     broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
     broken += [f"not run: {reason}" for reason in found.not_run.values()]
     if found.violations or broken:
-        yield from failure.fail([*console.violations(found.violations, *verb.room()), *broken], verified=True)
+        yield from failure.fail_verified([*console.violations(found.violations, console.console_columns(host)), *broken])
     elif not wanted.checks:
         host.log("not verified: this source has no checks; set `checks`")
     else:
-        host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
+        host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} matches the contract")
 
 
 def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration], after_migration: bool) -> Observation:
@@ -191,7 +193,7 @@ def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migra
         if not (lacking := standby.unreplayed(wanted.source, seen)):
             return seen
         if time.monotonic() > deadline:
-            found = () if after_migration else console.violations(seen.violations, *verb.room())
+            found = () if after_migration else console.violations(seen.violations, console.console_columns(host))
             raise HostFailed(standby.lag_problem(lacking, seen.server.replay, patience), *found)
         time.sleep(_REPLAY_POLL)
 
@@ -207,9 +209,7 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with connections(host).exclusive_use(
-            cast(PostgresConnector, host.connector).endpoint
-        ):  # side by side, probes would measure each other
+        with cast(PostgresConnector, host.connector).database.exclusive_use():  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
@@ -221,6 +221,10 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
     return probed
 
 
+def _host_run() -> HostRun:
+    return PyinfraRun.current(host)
+
+
 def _send(script: Message) -> Answer:
     _, output = host.run_shell_command(script)
     return Answer.from_json(output.stdout)
@@ -228,10 +232,8 @@ def _send(script: Message) -> Answer:
 
 def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
     """How the host is now. While planning, the second operation of a verb takes what the first has read. Raises HostFailed."""
-    remembered = host.connector_data.get("observation")
-    if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
-        seen: Observation = remembered[1]
-        return seen
+    if not state.is_executing and (known := _host_run().observation_of(wanted)) is not None:
+        return known
 
     def ask(only: Collection[str] | None = None) -> Answer:
         return executor.ask(lambda: host.get_fact(HostState, arguments=arguments, only=only), wanted.settings)
@@ -247,9 +249,9 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
     if answer.error is not None:
         busy = answer.error.sqlstate in executor.BUSY
         raise HostFailed.of(replace(answer.error, hint=executor.tried(wanted.settings)) if busy else answer.error)
-    seen = observe(answer, check_error, getattr(host.connector, "login_pid", None), not_run)
-    failover.check_same_server(seen.server)
-    host.connector_data["observation"] = (wanted, seen)
+    seen = observe(answer, check_error, cast(PostgresConnector, host.connector).database.login_pid, not_run)
+    _host_run().check_same_server(seen.server)
+    _host_run().observe(wanted, seen)
     return seen
 
 

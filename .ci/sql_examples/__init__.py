@@ -58,6 +58,7 @@ scope = "LOCAL"
 table = '"public"."integration_events"'
 
 # values
+about = "definition"
 action = "apply"
 before = "2026-01-11 00:00:00+00"
 checksum = "00ff"

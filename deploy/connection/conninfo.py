@@ -16,25 +16,6 @@ if TYPE_CHECKING:
 
     from deploy.settings import Settings
 
-DATA_KEYS = {
-    "postgres_conninfo": "a libpq connection string or URL",
-    "postgres_service": "a section of pg_service.conf",
-    "postgres_host": "libpq's host",
-    "postgres_port": "libpq's port",
-    "postgres_dbname": "libpq's dbname",
-    "postgres_user": "libpq's user",
-    "postgres_password": "libpq's password; better in .pgpass, PGPASSWORD or the service file",
-    "postgres_sslmode": "libpq's sslmode",
-    "postgres_sslrootcert": "libpq's sslrootcert",
-    "postgres_ssh": "[USER@]HOST[:PORT] of a bastion, or a name of ~/.ssh/config",
-    "postgres_ssh_key": "path of the private key for it",
-}
-
-SECRET_KEYS = {"postgres_conninfo", "postgres_password", "variables"}
-
-_PARAMETERS = ("service", "host", "port", "dbname", "user", "password", "sslmode", "sslrootcert")
-"""Parameters of libpq that are settings of their own, `postgres_*`."""
-
 SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 """Parameters of libpq whose values are secret."""
 
@@ -106,7 +87,7 @@ def password(parameters: Mapping[str, str]) -> str | None:
 
 def _given(name: str, settings: Settings) -> dict[str, str]:
     """The parameters that the inventory gives: the connection string's, with those on top that are settings of their own."""
-    own = {key: str(value) for key in _PARAMETERS if (value := getattr(settings, f"postgres_{key}")) is not None}
+    own = settings.libpq_parameters
     if settings.postgres_conninfo is not None:
         return {**_parse(name, settings.postgres_conninfo), **own}
     return own if own.keys() & {"service", "host"} else {**_from_name(name), **own}

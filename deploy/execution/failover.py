@@ -11,19 +11,12 @@ from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import HostFailed
 
 
-def check_same_server(now: Server) -> None:
-    """After each read of the current host: the server is the one that the run has seen first. Raises HostFailed."""
-    first: Server = host.connector_data.setdefault("server", now)
-    if (problem := first.failover_problem(now)) is not None:
-        raise HostFailed(problem)
-
-
 def before_writing(now: Server) -> None:
     """While executing, ahead of the first write: no other host of the connection string takes writes too. Raises HostFailed.
 
     A connection that is still open to the old primary would not notice that another one was promoted meanwhile.
     """
     if state.is_executing:
-        problem = now.split_brain_problem(cast(PostgresConnector, host.connector).others())
+        problem = now.split_brain_problem(cast(PostgresConnector, host.connector).database.other_hosts())
         if problem is not None:
             raise HostFailed(problem)

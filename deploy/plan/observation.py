@@ -14,7 +14,7 @@ from deploy.plan.invalid_indexes import InvalidIndex
 from deploy.plan.ledger import Row
 from deploy.statements.columns import Columns, row_as
 
-_STATUS = "ledger/status.sql.j2"
+_STATUS = "status/message.sql.j2"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def observe(
         history=History(status["history_exists"], status["history_writable"]),
         ledger_schemas=tuple(status["ledgers"]),
         missing_schemas=tuple(status["missing_schemas"]),
-        invalid_indexes=tuple(row_as(InvalidIndex, one, "ledger/invalid_indexes.sql.j2") for one in status["invalid_indexes"]),
+        invalid_indexes=tuple(row_as(InvalidIndex, one, "indexes/invalid.sql.j2") for one in status["invalid_indexes"]),
         lock_holder=status["holder"],
         pooled=login_pid is not None and login_pid != status["backend_pid"],
         violations=tuple(row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row),

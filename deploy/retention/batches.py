@@ -16,7 +16,8 @@ from deploy.connection.server import Server
 from deploy.errors import SqlError
 from deploy.execution import executor
 from deploy.findings import PurgeFindings
-from deploy.report import run as recorder
+from deploy.problems import Problem
+from deploy.report.run import Run as PyinfraRun
 from deploy.retention import expiry, messages
 from deploy.retention.expiry import EVENTS, HEALTH, Span
 from deploy.retention.messages import Current
@@ -78,9 +79,8 @@ def delete(
     else:
         host.log(run.told())
     run.release()
-    if (recording := recorder.of(host)) is not None:
-        recording.purged(run.findings(seen))
-    return failure.print_failure(state, host, lines) if lines else True
+    PyinfraRun.current(host).purged(run.findings(seen))
+    return failure.print_failure(state, host, Problem("statement", lines[0]), *lines[1:]) if lines else True
 
 
 class _Run:

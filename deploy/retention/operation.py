@@ -11,14 +11,15 @@ from typing import Any
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy.cli import arguments as verb
 from deploy.cli import failure
 from deploy.connection.message import Answer, Commands, Message
 from deploy.connection.server import Server
+from deploy.errors import HostFailed
 from deploy.execution import executor, failover
 from deploy.facts import QueryAnswer
 from deploy.findings import PurgeFindings
-from deploy.plan import target
+from deploy.problems import Problem
+from deploy.report.run import Run
 from deploy.retention import batches, expiry, messages
 from deploy.retention.expiry import Cutoffs, Span
 from deploy.retention.messages import Expired
@@ -32,18 +33,17 @@ def purge(**arguments: Any) -> Commands:
 
     `arguments` are keys of deploy.settings that win over the host's data. On a standby nothing is done.
     """
-    values = target.resolve(host.name, host.data.dict(), **arguments).settings
+    values = Run.current(host).target(**arguments).settings
     looked = _ask(values, expiry.look(values, _cutoffs(values)))
     if looked.error is not None:
-        yield from failure.fail(looked.error.lines())
-        return
+        raise HostFailed.of(looked.error)
     server = Server.of(looked)
-    failover.check_same_server(server)
+    Run.current(host).check_same_server(server)
     if server.in_recovery:
         _nothing(["standby: left alone, its primary is the one to purge"], PurgeFindings(host.name, note="standby"))
         return
     if (problem := messages.problem(looked)) is not None:
-        yield from failure.fail([problem])
+        yield from failure.fail(Problem("privilege", problem))
         return
     if looked.value("role") != values.owner:
         values = replace(values, owner=None)
@@ -52,8 +52,7 @@ def purge(**arguments: Any) -> Commands:
     spans = expiry.spans(values, cutoffs)
     counted = _ask(values, expiry.read(values, [span.expired() for span in spans]))
     if counted.error is not None:
-        yield from failure.fail(counted.error.lines())
-        return
+        raise HostFailed.of(counted.error)
     expired = [
         Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
         for span, row in zip(spans, counted.rows, strict=True)
@@ -62,7 +61,7 @@ def purge(**arguments: Any) -> Commands:
     if not seen.remaining:
         _nothing([str(table) for table in expired], seen)
         return
-    verb.purged(seen)
+    Run.current(host).purged(seen)
     _announce(spans, expired)
     failover.before_writing(server)
     yield FunctionCommand(batches.delete, (values, server, spans, {table.table: table.rows for table in expired}, seen), {})
@@ -75,7 +74,7 @@ def _ask(values: Settings, script: Message) -> Answer:
 
 def _cutoffs(values: Settings, taken: Cutoffs | None = None) -> Cutoffs | None:
     """The cut-offs of this host, which are taken once: its execution deletes what its plan has shown."""
-    kept: dict[Any, Cutoffs] = host.connector_data.setdefault("cutoffs", {})
+    kept = Run.current(host).cutoffs
     key = (values.retention_days, values.health_retention_days)
     if taken is not None:
         kept.setdefault(key, taken)
@@ -83,7 +82,7 @@ def _cutoffs(values: Settings, taken: Cutoffs | None = None) -> Cutoffs | None:
 
 
 def _nothing(lines: list[str], findings: PurgeFindings) -> None:
-    verb.purged(findings)
+    Run.current(host).purged(findings)
     for line in lines:
         host.log(line)
     host.noop("nothing to purge")

@@ -72,7 +72,7 @@ def test_a_host_of_another_connector_is_refused_with_a_sentence_and_sees_no_sql(
         hosts = {"@local": {}, name: database.data}
         result = pyinfra(hosts, "-y", "-vvv", f"deploy.{verb}", environment=database.server.environment())
         assert result.code == 1
-        want = f"deploy.{verb} runs on @postgres hosts, and @local is none; name it @postgres/NAME in the inventory"
+        want = f"deploy.{verb} needs a @postgres host, and @local is not one; name it @postgres/NAME in the inventory"
         lines = [line.strip() for line in result.lines("@local")]
         assert want in lines
         assert not [line for line in lines if line.startswith(">>>")], "something was run in a shell"

@@ -145,7 +145,7 @@ def test_an_invalid_index_left_by_sqlx_is_repaired_too(pyinfra: Pyinfra, databas
     database.psql("DELETE FROM t")
     got = deploy(pyinfra, database, "deploy.apply", migrations=str(source))
     assert got.code == 1
-    assert f"2_x.sql: INVALID index public.t_x is in the way: {DROP}, or {REPAIR}" in got.lines(HOST)
+    assert f"2_x.sql: INVALID index public.t_x is in the way; {DROP}, or {REPAIR}" in got.lines(HOST)
     assert deploy(pyinfra, database, "deploy.apply", migrations=str(source), repair_invalid_indexes=True).code == 0
     assert valid(database) == "t"
 

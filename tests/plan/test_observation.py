@@ -58,7 +58,7 @@ def test_a_column_that_the_status_does_not_give_any_more_is_named(database: Data
     rows = [{key: value for key, value in row.items() if key != column} for row in read(database, OURS)]
     with pytest.raises(HostFailed) as failed:
         observe(Answer(tuple(rows)), login_pid=1)
-    text = f"ledger/status.sql.j2 gives no column {column!r}"
+    text = f"status/message.sql.j2 gives no column {column!r}"
     assert failed.value.problem == Problem("internal", text, "please report it")
 
 
