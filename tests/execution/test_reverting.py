@@ -11,7 +11,7 @@ from support.project import MIGRATION, VERSION
 from support.servers import Database
 from support.sessions import session, until_found
 from support.sqlx import HOST, deploy, ledger, library, locks, sqlx, start_deploy
-from support.versions import every_version
+from support.versions import every_version, two_versions
 
 FILES = {
     "1_a.up.sql": "CREATE TABLE a (x int)",
@@ -27,7 +27,7 @@ def applied(database: Database) -> list[str]:
     return [row.partition("|")[0] for row in ledger(database)]
 
 
-@every_version
+@two_versions
 def test_our_own_migration_goes_back_and_forth(pyinfra: Pyinfra, database: Database) -> None:
     empty = database.dump()
     assert deploy(pyinfra, database, "deploy.apply").code == 0

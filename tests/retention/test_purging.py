@@ -11,11 +11,11 @@ from support.operator import Pyinfra
 from support.project import MIGRATION
 from support.purge_data import EVENTS, HOST, Purge, events, rows, scans
 from support.servers import Database, Server, unprivileged
-from support.versions import every_version
+from support.versions import every_version, two_versions
 from support.waiting import until
 
 
-@every_version
+@two_versions
 def test_what_is_past_retention_goes_and_the_rest_stays(aged: Database, purge: Purge) -> None:
     """By rows, and with one cut-off for all batches; the second run reads only and reports no changes."""
     health = aged.psql("SELECT * FROM integration_health ORDER BY id")
