@@ -95,7 +95,7 @@ def test_a_check_that_the_role_may_not_run_is_named_while_the_others_run(
     assert ran.code == 1
     assert about(ran, "@postgres/no-tables") == [f"not run: {reason}" for reason in refused.values()]
     assert [line[:9] for line in about(ran, "@postgres/usage-and-select")] == ["verified:"]
-    assert re.search(r"1 host as wanted, 1 not:\n.*no-tables.*failed: future\.sql: 42501: ", ran.out), ran.out
+    assert re.search(r"1 host OK, 1 not:\n.*no-tables.*failed: future\.sql: 42501: ", ran.out), ran.out
     assert_reports(tmp_path / "report", refused)
 
     database.psql("DROP INDEX app.idx_integration_events_type")
@@ -117,7 +117,7 @@ def assert_reports(folder: Path, refused: dict[str, str]) -> None:
     host = next(host for host in document["hosts"] if host["host"] == "@postgres/no-tables")
     assert host["not_run"] == refused
     assert not set(host["checks"]) & set(refused)
-    assert host["condition"] == ("violations" if host["violations"] else "failed")
+    assert host["status"] == ("violations" if host["violations"] else "failed")
     cases = {
         case.name: case
         for suite in junitparser.JUnitXml.fromfile(str(folder / "verify.xml"))
