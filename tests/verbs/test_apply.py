@@ -14,7 +14,7 @@ from support.project import MIGRATION, ROOT, VERSION
 from support.servers import Database
 from support.versions import every_version
 
-from deploy import ledger
+from deploy.plan import ledger
 
 STORY = ROOT / "tests" / "support" / "story_example.sql"
 HOST = "@postgres/health"

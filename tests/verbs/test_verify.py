@@ -1,4 +1,4 @@
-"""deploy.verify finds what is not as the contract says, on every server, also with a role that may only read."""
+"""deploy.verify finds what does not match the contract, on every server, also with a role that may only read."""
 
 from __future__ import annotations
 
