@@ -13,6 +13,8 @@ BUSY = frozenset({"55P03", "40P01", "40001"})
 """SQLSTATEs that another attempt may not meet: lock_timeout, a deadlock's victim, a serialization failure."""
 
 _INSUFFICIENT_PRIVILEGE = "42501"
+_UNTRUSTED = "DP002"
+"""Ours: see statements/trust.sql.j2."""
 
 _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
 """The next step for an SQLSTATE where the server names none: query_canceled."""
@@ -58,6 +60,8 @@ class SqlError:
     line: int | None = None
     column: int | None = None
     text: str | None = None
+    table: str | None = None
+    """That whose constraint was violated."""
     kind: str = "connection"
 
     @property
@@ -67,7 +71,9 @@ class SqlError:
             return Problem(self.kind, self.summary)
         if self.sqlstate in BUSY:
             return Problem("busy", self.summary)
-        return Problem("privilege" if self.sqlstate == _INSUFFICIENT_PRIVILEGE else "statement", self.summary)
+        return Problem(
+            {_INSUFFICIENT_PRIVILEGE: "privilege", _UNTRUSTED: "untrusted"}.get(self.sqlstate, "statement"), self.summary
+        )
 
     @property
     def summary(self) -> str:

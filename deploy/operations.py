@@ -21,7 +21,7 @@ from deploy.execution.conversation import Steps, drive
 from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
 from deploy.findings import Probed
-from deploy.plan import adoption, pending, reversal, standby
+from deploy.plan import adoption, pending, reversal, standby, trust
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
@@ -171,6 +171,9 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
             raise HostFailed(standby.lag_problem(lacking, observation.server.replay, wait), *found)
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
+    if not after_migration:
+        for note in trust.notes(target, observation):
+            host.log(note)
     probed = _probe(target, observation)
     findings = probed.add_to(observation.findings(host.name, target.check_names))
     if not target.checks:

@@ -12,7 +12,7 @@ from deploy.execution.conversation import Steps, send
 from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy, snapshot
 from deploy.plan import history, ledger, standby
 from deploy.plan.observation import Observation, observe
-from deploy.plan.target import Target, session_settings
+from deploy.plan.target import Target, transaction_settings
 from deploy.settings import Settings
 from deploy.source import checks
 from deploy.statements import statement
@@ -39,7 +39,8 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
         schema=values.schema,
         owner=values.owner,
     )
-    return snapshot(session_settings(values), status, *checks.fragments(target.checks, only))
+    views = "" if target.holds_contract else statement("session/views.sql.j2")
+    return snapshot(transaction_settings(values), status, views, *checks.fragments(target.checks, only))
 
 
 def ask(message: Message, settings: Settings) -> Steps[Answer]:

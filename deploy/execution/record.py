@@ -52,6 +52,7 @@ def _row(work: Work, migration: Migration, adoption: Adoption) -> str:
     return statement(
         "ledger/replace.sql.j2",
         ledger=work.ledger.name,
+        owner=work.ledger.owner,
         version=migration.version,
         old=adoption.old,
         checksum=migration.checksum.hex(),

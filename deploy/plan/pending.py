@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deploy.plan import history, invalid_indexes, ledger, privileges
+from deploy.plan import history, invalid_indexes, ledger, privileges, trust
 from deploy.plan.ledger import Comparison
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target, qualified
@@ -50,7 +50,7 @@ def plan(target: Target, observation: Observation, *, will_run: bool = True) -> 
             problem = cannot_run(target, observation, compared.pending)
     return Plan(
         pending=() if problem or observation.in_recovery else compared.pending,
-        notes=_notes(observation, compared, name) if problem is None else (),
+        notes=_notes(target, observation, compared, name) if problem is None else (),
         problem=problem,
         ledger=name,
         creates_ledger=not observation.ledger.exists,
@@ -157,7 +157,7 @@ def pooled_problem(migration: Migration) -> Problem:
     )
 
 
-def _notes(observation: Observation, compared: Comparison, name: str) -> tuple[str, ...]:
+def _notes(target: Target, observation: Observation, compared: Comparison, name: str) -> tuple[str, ...]:
     notes = []
     if observation.in_recovery:
         notes.append("standby: verified only")
@@ -170,4 +170,4 @@ def _notes(observation: Observation, compared: Comparison, name: str) -> tuple[s
     if compared.pending and not observation.in_recovery:
         what = "new objects" if observation.ledger.exists else f"new objects and ledger {name}"
         notes.append(f"{what} will belong to role {quoted(observation.role.acting)}")
-    return tuple(notes)
+    return (*notes, *trust.notes(target, observation))

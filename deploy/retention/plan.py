@@ -23,10 +23,11 @@ _TOO_SLOW = "57014"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to go: `spans`, on `server` alone, and how many rows these are. On a standby there is nothing to do."""
+    """What is to go: `spans`, on `server` and in `schema` alone, and how many rows. On a standby there is nothing to do."""
 
     settings: Settings
     server: Server
+    schema: str = ""
     cutoffs: Cutoffs | None = None
     spans: tuple[Span, ...] = ()
     expired: tuple[Expired, ...] = ()
@@ -57,13 +58,14 @@ def read(values: Settings, cutoffs: Cutoffs | None, check_server: Callable[[Serv
     if found.value("role") != values.owner:
         values = replace(values, owner=None)
     cutoffs = Cutoffs(found.value("events_before"), found.value("health_before"))
-    spans = expiry.spans(values, cutoffs)
+    schema = found.value("table_schema")
+    spans = expiry.spans(values, schema, cutoffs)
     counted = yield from _ask(expiry.snapshot(values, [span.expired() for span in spans]), values)
     expired = tuple(
         Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
         for span, row in zip(spans, counted.rows, strict=True)
     )
-    return Plan(values, server, cutoffs, spans, expired)
+    return Plan(values, server, schema, cutoffs, spans, expired)
 
 
 def _ask(message: Message, values: Settings) -> Steps[Answer]:

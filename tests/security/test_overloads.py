@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support import planted
+from support.calls import traced
 from support.files import write
 from support.operator import Hosts, Pyinfra, Result, run
 from support.project import MIGRATION
 from support.purge_data import EVENTS, HEALTH
-from support.servers import PASSWORD, SUPERUSER, Database, Server, quoted
+from support.servers import SUPERUSER, Database, Server
 from support.sessions import session
 from support.sqlx import LEDGER, row
 from support.versions import every_version, every_version_slowly
 
 OURS = MIGRATION.read_text(encoding="utf-8")
-
-TAKES_OVER = "ALTER ROLE {role} SUPERUSER; COPY (SELECT 1) TO PROGRAM 'touch {file}'"
-
-PLANTED = {
-    "concat_ws(text, text, text, text, text, text)": "concat_ws({types})",
-    "concat_ws(text, text, text, text, text, text, text)": "concat_ws({types})",
-    "||(text, integer)": "OPERATOR",
-}
-"""What the one who found the hole planted."""
 
 
 @every_version
@@ -58,7 +49,7 @@ def test_a_role_that_may_only_log_in_gets_nothing_from_a_superuser_who_deploys(
     for words in (("-y", "deploy.apply"), ("-y", "deploy.verify", "probe_rows=10")):
         ran = run(pyinfra, {"@postgres/victim": database.data}, *words)
         assert ran.code == 0, ran.out
-    assert database.psql(f"SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'") == "f"
+    assert database.psql(f"SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'") == "f"  # noqa: S608
     assert not file.exists()
 
 
@@ -120,8 +111,10 @@ def every_verb(pyinfra: Pyinfra, databases: dict[str, Database], hosts: Hosts) -
 
     def do(*words: str, only: tuple[str, ...] = ()) -> None:
         chosen = {name: data for name, data in hosts.items() if not only or name.removeprefix("@postgres/") in only}
-        import time; t = time.time()
-        done[" ".join([*only, *words])] = run(pyinfra, chosen, *words); print("TIME", words, time.time() - t)
+        import time
+
+        done[" ".join([*only, *words])] = run(pyinfra, chosen, *words)
+        print("TIME", words, time.time() - t)
 
     do("fact", "deploy.facts.Status")
     do("--dry", "deploy.adopt", only=("there", "recorded"))
@@ -146,20 +139,16 @@ def test_no_overload_of_anything_that_our_sql_calls_is_ever_called(server: Serve
     """Every function, aggregate and operator, for the argument types of each call; every catalog and type by its name."""
     with fleet(server, tmp_path) as (databases, hosts):
         for one in databases.values():
-            planted.traced(one)
+            traced(one)
         clean = every_verb(pyinfra, databases, hosts)
         what = planted.Seen(frozenset(), frozenset())
         for one in databases.values():
             what |= planted.seen(one)
     assert len(what.calls) > 100 and "pg_attribute" in what.relations
     with fleet(server, tmp_path) as (databases, hosts):
-        t=time.time()
         for one in databases.values():
             assert planted.overload(one, what) > len(what.calls)
-        print("PLANTED", time.time()-t)
         hostile = every_verb(pyinfra, databases, hosts)
         called = {f"{name}: {call}" for name, one in databases.items() for call in planted.called(one)}
-    print("\n".join(sorted(called)))
-    print({w: r.code for w, r in clean.items()}, {w: r.code for w, r in hostile.items()})
     assert sorted(called) == []
     assert {words: one.code for words, one in hostile.items()} == {words: one.code for words, one in clean.items()}
