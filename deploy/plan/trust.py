@@ -24,11 +24,10 @@ def notes(target: Target, observation: Observation) -> tuple[str, ...]:
             )
     if observation.creators and observation.schema.exists:
         schema = ident(observation.schema.name or "")
-        revoke = "; ".join(f"REVOKE CREATE ON SCHEMA {schema} FROM {_grantee(name)}" for name in observation.creators)
-        found.append(
-            f"{', '.join(observation.creators)} may create in schema {quoted(observation.schema.name)}, where what names no "
-            f"schema may call it: run {revoke}"
-        )
+        for name in observation.creators:
+            who, grantee = ("PUBLIC", "PUBLIC") if name == "PUBLIC" else (f"role {quoted(name)}", ident(name))
+            step = f"run REVOKE CREATE ON SCHEMA {schema} FROM {grantee}"
+            found.append(f"{who} may create in schema {quoted(observation.schema.name)}; {step}")
     return tuple(found)
 
 
@@ -40,7 +39,3 @@ def untrusted(place: str, addition: Addition, acting: str) -> Problem:
         f"{place} belongs to role {owner} and has {addition.what}, which could run code as {quoted(acting)}",
         f"connect as {owner}, or set `owner` to it",
     )
-
-
-def _grantee(name: str) -> str:
-    return name if name == "PUBLIC" else ident(name)

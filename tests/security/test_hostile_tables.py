@@ -13,7 +13,7 @@ from support.project import MIGRATION, VERSION
 from support.purge_data import EVENTS, HEALTH
 from support.servers import Database, Server, login, quoted
 from support.sqlx import LEDGER, row
-from support.versions import every_version_slowly
+from support.versions import every_version
 
 OURS = MIGRATION.read_text(encoding="utf-8")
 COLUMNS = {
@@ -64,8 +64,7 @@ def fleet(server: Server, deployer: str) -> Iterator[tuple[dict[str, Database], 
         for kind in planted.OBJECTS:
             if kind == "statistics" and version < 140000:
                 continue
-            one = databases[f"{state}-{kind}"] = Database(server, f"{base.name}_{state}_{kind}")
-            one.server.client("psql", "-Xqc", f"CREATE DATABASE {quoted(one.name)} TEMPLATE {quoted(base.name)}", "postgres")
+            one = databases[f"{state}-{kind}"] = server.database(f"{base.name}_{state}_{kind}", like=base)
             one.psql(f"{sql} {' '.join(f'ALTER TABLE {table} OWNER TO {MALLORY};' for table in tables)}")
             one.psql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {deployer}")
             for table in tables:
@@ -76,7 +75,7 @@ def fleet(server: Server, deployer: str) -> Iterator[tuple[dict[str, Database], 
         one.drop()
 
 
-@every_version_slowly
+@every_version
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("deployer", ["superuser", "login"])
 def test_nothing_that_a_tables_owner_added_runs_as_the_deploying_role(server: Server, pyinfra: Pyinfra, deployer: str) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from support import planted
-from support.calls import traced
+from support.calls import seen, traced
 from support.files import write
-from support.operator import Hosts, Pyinfra, Result, run
+from support.operator import Hosts, Pyinfra, Result, run, said
 from support.project import MIGRATION
 from support.purge_data import EVENTS, HEALTH
 from support.servers import SUPERUSER, Database, Server
 from support.sessions import session
 from support.sqlx import LEDGER, row
-from support.versions import every_version, every_version_slowly
+from support.versions import every_version
 
 OURS = MIGRATION.read_text(encoding="utf-8")
 
@@ -66,9 +66,8 @@ def test_a_planted_function_hides_no_drift(database: Database, pyinfra: Pyinfra)
     database.psql("ALTER TABLE integration_health ALTER status TYPE text")
     ran = run(pyinfra, {"@postgres/victim": database.data}, "-y", "deploy.verify")
     assert ran.code == 1
-    assert ran.lines("@postgres/victim")[1:2] == [
-        "violation: integration_health.status: expected character varying(20) NOT NULL, found text NOT NULL"
-    ], ran.out
+    violation = "violation: integration_health.status: expected character varying(20) NOT NULL, found text NOT NULL"
+    assert violation in said(ran, "@postgres/victim")
 
 
 SOURCE = {
@@ -86,9 +85,10 @@ HALF = {"1_half.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY nowhere ON n
 
 
 @contextmanager
-def fleet(server: Server, folder: Path) -> Iterator[tuple[dict[str, Database], Hosts]]:
+def fleet(server: Server, folder: Path, base: Database) -> Iterator[tuple[dict[str, Database], Hosts]]:
     """Databases in every state that leads to a message of its own, and the data of their hosts."""
-    databases = {name: server.database() for name in ("plain", "audited", "there", "recorded", "foreign", "broken", "half")}
+    names = ("plain", "audited", "there", "recorded", "foreign", "broken", "half")
+    databases = {name: server.database(like=base) for name in names}
     aged = f"{OURS} {EVENTS.format(days=3)}; {HEALTH}"
     databases["plain"].psql(aged)
     databases["there"].psql(OURS)
@@ -111,10 +111,7 @@ def every_verb(pyinfra: Pyinfra, databases: dict[str, Database], hosts: Hosts) -
 
     def do(*words: str, only: tuple[str, ...] = ()) -> None:
         chosen = {name: data for name, data in hosts.items() if not only or name.removeprefix("@postgres/") in only}
-        import time
-
         done[" ".join([*only, *words])] = run(pyinfra, chosen, *words)
-        print("TIME", words, time.time() - t)
 
     do("fact", "deploy.facts.Status")
     do("--dry", "deploy.adopt", only=("there", "recorded"))
@@ -133,22 +130,25 @@ def every_verb(pyinfra: Pyinfra, databases: dict[str, Database], hosts: Hosts) -
     return done
 
 
-@every_version_slowly
+@every_version
 @pytest.mark.timeout(900)
 def test_no_overload_of_anything_that_our_sql_calls_is_ever_called(server: Server, pyinfra: Pyinfra, tmp_path: Path) -> None:
     """Every function, aggregate and operator, for the argument types of each call; every catalog and type by its name."""
-    with fleet(server, tmp_path) as (databases, hosts):
+    base = server.database()
+    with fleet(server, tmp_path, base) as (databases, hosts):
         for one in databases.values():
             traced(one)
         clean = every_verb(pyinfra, databases, hosts)
-        what = planted.Seen(frozenset(), frozenset())
-        for one in databases.values():
-            what |= planted.seen(one)
+        what = seen(databases.values())
     assert len(what.calls) > 100 and "pg_attribute" in what.relations
-    with fleet(server, tmp_path) as (databases, hosts):
+    assert planted.overload(base, what) > len(what.calls)
+    with fleet(server, tmp_path, base) as (databases, hosts):
         for one in databases.values():
-            assert planted.overload(one, what) > len(what.calls)
+            planted.mislead(one)
         hostile = every_verb(pyinfra, databases, hosts)
         called = {f"{name}: {call}" for name, one in databases.items() for call in planted.called(one)}
+    print("\n".join(sorted(called)))
     assert sorted(called) == []
+    print({w: (r.code, hostile[w].code) for w, r in clean.items()})
+    [print(w, hostile[w].out, clean[w].out) for w in clean if clean[w].code != hostile[w].code]
     assert {words: one.code for words, one in hostile.items()} == {words: one.code for words, one in clean.items()}

@@ -41,7 +41,7 @@ def says(what: str) -> str:
 def overload(database: Database, what: Seen) -> int:
     """Plant an overload for each call and argument type, and views and types of the catalogs' names; gives how many there are.
 
-    The database's own search_path leads to them before pg_catalog.
+    They are called by whom search_path leads to them before pg_catalog.
     """
     admit(database)
     with pinned_session(database) as session:
@@ -62,8 +62,12 @@ def overload(database: Database, what: Seen) -> int:
             except psycopg.errors.InsufficientPrivilege:
                 continue
             planted += 1
-    database.psql(f"ALTER DATABASE {quoted(database.name)} SET search_path = public, pg_catalog")
     return planted
+
+
+def mislead(database: Database) -> None:
+    """Let the database's own search_path lead to what was planted before pg_catalog."""
+    database.psql(f"ALTER DATABASE {quoted(database.name)} SET search_path = public, pg_catalog")
 
 
 _COLUMNS = """
