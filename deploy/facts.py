@@ -13,6 +13,7 @@ from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
 from deploy.execution import observe
 from deploy.plan import observation, pending
+from deploy.problems import Problem
 from deploy.report.run import Run
 from deploy.statements import statement
 
@@ -49,7 +50,7 @@ class Status(PostgresFact[dict[str, Any]]):
 
     `version` is the server's, `role` is primary or standby, `replay` how far a standby is (deploy.server.Replay, null on a
     primary), `applied` and `pending` are lists of versions of the source, `drift` is a list of violations, `problem` says why
-    deploy.apply would refuse this host, `error` what kept us from reading it.
+    deploy.apply would refuse this host, `error` what kept us from reading it; `kind` is that of either (deploy.problems.KINDS).
     """
 
     @staticmethod
@@ -57,20 +58,19 @@ class Status(PostgresFact[dict[str, Any]]):
         return {"error": "no answer: deploy.facts.Status is for @postgres hosts"}
 
     def command(self) -> Message:
-        self._refused: str | None = None
+        self._refused: Problem | None = None
         try:
             self._target = Run.current(host).target()
         except RunRefused as error:
-            self._refused = str(error)
+            self._refused = error.problem
             return Message(statement("session/ping.sql.j2"))
         return observe.question(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:
-        if self._refused is not None:
-            return {"error": self._refused}
         answer = Answer.from_json(output[-1])
-        if answer.error is not None:
-            return {"error": answer.error.summary}
+        unread = self._refused or (answer.error.problem if answer.error is not None else None)
+        if unread is not None:
+            return {"kind": unread.kind, "error": str(unread)}
         seen = observation.observe(answer)
         made = pending.plan(self._target, seen)
         problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)
