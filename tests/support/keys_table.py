@@ -1,4 +1,4 @@
-"""The README's table of data keys, from their declarations: `cd tests && python -m support.keys_table`. Its text has the connection keys."""
+"""The README's table of data keys: `cd tests && python -m support.keys_table`. The connection keys stand in the README's text."""
 
 from __future__ import annotations
 
