@@ -39,7 +39,7 @@ def test_a_host_of_another_connector_is_refused_and_no_sql_reaches_a_shell(pyinf
     for verb in ("deploy.apply", "deploy.verify"):
         result = run(pyinfra, hosts, "-y", "-vvv", verb)
 
-        sentence = f"{verb} runs on @postgres hosts, and @local is none; name it @postgres/NAME in the inventory"
+        sentence = f"{verb} needs a @postgres host, and @local is not one; name it @postgres/NAME in the inventory"
         assert [line for line in said(result, "@local") if not line.startswith("Ready")] == [sentence]
         assert "sh -c" not in result.out.replace("docker run", "")
         assert (result.code, PASSWORD in result.out) == (1, False)
