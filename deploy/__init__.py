@@ -35,9 +35,9 @@ def verify(suffix: str, **data: Any) -> None:
 @verb(reports="purge", aliases={"days": "retention_days"})
 def purge(suffix: str, **data: Any) -> None:
     """Delete events older than `retention_days`, for which `days` is the short word, in batches."""
-    from deploy.retention import operation
+    from deploy import operations
 
-    operation.purge(name=f"Purge{suffix}", **data)
+    operations.purge(name=f"Purge{suffix}", **data)
 
 
 @verb(reports="completion")

@@ -41,7 +41,7 @@ def advise(fleet: Fleet) -> tuple[Advice, ...]:
         (
             "Not wholly verified",
             lambda host: bool(host.not_run),
-            "The role may not run every check. Each sentence below ends with the statement that allows it.",
+            "The role may not run every check. Each sentence below says what it may not read: grant that, then verify.",
             "deploy.verify",
         ),
         (

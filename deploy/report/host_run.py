@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from deploy import settings
 from deploy.connection.server import Server
 from deploy.errors import HostFailed
 from deploy.findings import HostFindings, PurgeFindings
-from deploy.plan import target
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target
 from deploy.problems import Problem
@@ -37,7 +35,7 @@ class HostRun:
     """Why the host was looked at and left unverified."""
     purge: PurgeFindings | None = None
     problems: list[Problem] = field(default_factory=list)
-    _targets: list[tuple[Mapping[str, Any], Target]] = field(default_factory=list)
+    _settings: Settings | None = None
     _observed: tuple[Target, Observation] | None = None
     _server: Server | None = None
 
@@ -49,20 +47,16 @@ class HostRun:
     @property
     def settings(self) -> Settings:
         """Those in force: with the arguments of the verb that is at work."""
-        return self._targets[-1][1].settings if self._targets else self.data_settings
+        return self._settings or self.data_settings
 
     def target(self, **arguments: Any) -> Target:
         """What the host should be for a verb with these arguments, which win over its data and are in force from now on.
 
-        The source is read once a run, so that a plan and its execution are of the same files. Raises RunRefused.
+        Raises RunRefused.
         """
-        known = next((one for one in self._targets if one[0] == arguments), None)
-        if known is None:
-            known = (arguments, target.resolve(self.host.name, self.host.data.dict(), **arguments))
-        else:
-            self._targets.remove(known)
-        self._targets.append(known)
-        return known[1]
+        resolved = self.run.targets.resolve(self.host.name, self.host.data.dict(), **arguments)
+        self._settings = resolved.settings
+        return resolved
 
     def observe(self, target: Target, observation: Observation) -> None:
         """The host was read, for this target."""
@@ -77,7 +71,7 @@ class HostRun:
         if self._server is None:
             self._server = now
         elif (problem := self._server.failover_problem(now)) is not None:
-            raise HostFailed(Problem("failover", problem))
+            raise HostFailed(problem)
 
     def verified(self, findings: HostFindings) -> None:
         """The host was verified, well or not; an older verification is forgotten."""

@@ -23,6 +23,7 @@ from pyinfra.api.state import BaseStateCallback
 from deploy.connection.connections import Connections
 from deploy.errors import RunRefused
 from deploy.findings import PurgeFindings
+from deploy.plan.target import Targets
 from deploy.problems import Problem
 from deploy.report import console, files, prompts
 from deploy.report.fleet import Fleet, PurgeReport, Tool, all_checks
@@ -82,6 +83,7 @@ class Run(BaseStateCallback):
         self.waves: tuple[int, ...] | None = None
         """Those of the hosts that take part, in order, once deploy.cli.waves has asked them."""
         self.connections = Connections()
+        self.targets = Targets()
         self._hosts: dict[str, HostRun] = {}
 
     @classmethod

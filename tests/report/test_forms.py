@@ -81,7 +81,7 @@ def test_the_json_is_what_its_schema_says(fleet: Fleet) -> None:
 
 
 def test_the_schema_is_made_from_the_findings() -> None:
-    """When it differs: `python -c "from deploy.report import files; print(files.schema(), end='')" > deploy/report/verify.schema.json`."""
+    """When it differs, write it: `python -c "from deploy.report import files; print(files.schema(), end='')"`."""
     assert report_files.schema() == SCHEMA
 
 

@@ -213,6 +213,7 @@ def test_under_json_standard_output_holds_pyinfras_document_only(deployed: Datab
     assert "--> 2 hosts OK" in done.stderr
 
 
+@pytest.mark.everything
 def test_the_run_of_200_hosts_ends_with_the_3_that_are_broken(
     deployed: Database, drifted: Database, pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
