@@ -54,18 +54,18 @@ def revert(work: Work, up: Migration, down: Migration, progress: Progress, *, al
 def _run(work: Work, down: Migration) -> Steps[list[DataLoss]]:
     """Run the down file; what it took away."""
     yield from send(Message(own_path(work.settings), File(down.sql, down.file)))
-    lost = statement("revert/lost.sql.j2", version=down.version, owner=work.ledger.owner)
-    answer = yield from send(Message(deferred(down), lost))
+    removed = statement("revert/removed.sql.j2", version=down.version, owner=work.ledger.owner)
+    answer = yield from send(Message(deferred(down), removed))
     if not answer.value("same_transaction"):
         raise HostFailed(ended_transaction(down, "taken from the ledger"))
-    return [(how, table, column) for how, table, column in answer.value("lost")]
+    return [(how, table, column) for how, table, column in answer.value("removed")]
 
 
 def _refuse_loss(work: Work, down: Migration, removed: Sequence[DataLoss]) -> Steps[None]:
     """Back to before the down file, which is about to run again unless it takes rows away, or a column with values."""
-    answer = yield from send(Message(statement("revert/held.sql.j2", lost=removed, owner=work.ledger.owner)))
+    answer = yield from send(Message(statement("revert/not_empty.sql.j2", removed=removed, owner=work.ledger.owner)))
     not_empty: dict[str, list[str]] = {}
-    for how, name in answer.value("held"):
+    for how, name in answer.value("not_empty"):
         not_empty.setdefault(how, []).append(name)
     if not_empty:
         taken = " and ".join(f"{how} {', '.join(names)}" for how, names in not_empty.items())

@@ -109,11 +109,6 @@ def _check_variables(values: Settings, source: Source) -> dict[str, Any]:
     }
 
 
-def resolve(host: str, data: Mapping[str, Any], **arguments: Any) -> Target:
-    """As `Targets.resolve`, for what is asked once."""
-    return Targets().resolve(host, data, **arguments)
-
-
 def transaction_settings(values: Settings) -> str:
     """The statements that open every transaction of ours. From here on names lead to pg_catalog alone."""
     timeouts = {"lock_timeout": values.lock_timeout, "statement_timeout": values.statement_timeout}

@@ -11,7 +11,7 @@ from support.operator import Hosts, Pyinfra, run
 from support.planted import MALLORY
 from support.project import MIGRATION, VERSION
 from support.purge_data import EVENTS, HEALTH
-from support.servers import Database, Server, login, quoted
+from support.servers import Database, Server, login
 from support.sqlx import LEDGER, row
 from support.versions import every_version
 
