@@ -171,9 +171,8 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
             raise HostFailed(standby.lag_problem(lacking, observation.server.replay, wait), *found)
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
-    if not after_migration:
-        for note in trust.notes(target, observation):
-            host.log(note)
+    for note in () if after_migration else trust.notes(target, observation):
+        host.log(note)
     probed = _probe(target, observation)
     findings = probed.add_to(observation.findings(host.name, target.check_names))
     if not target.checks:
