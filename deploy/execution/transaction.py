@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from deploy.connection.message import Answer, Fragment, Message
-from deploy.errors import BUSY, HostFailed, SqlError, StatementFailed
+from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
 from deploy.execution.work import Progress, Work, check_lock
@@ -71,7 +71,7 @@ class Deadline:
 
 
 def is_busy(error: SqlError) -> bool:
-    return error.sqlstate in BUSY
+    return error.is_busy
 
 
 def retry_hint(settings: Settings) -> str:
