@@ -54,7 +54,7 @@ def plan(target: Target, observation: Observation, *, will_run: bool = True) -> 
             problem = cannot_run(target, observation, compared.pending)
     return Plan(
         pending=() if problem or observation.in_recovery else compared.pending,
-        notes=_notes(observation, compared, name) if problem is None else (),
+        notes=_notes(target, observation, compared, name) if problem is None else (),
         problem=problem,
         ledger=name,
         creates_ledger=not observation.ledger.exists,
@@ -176,10 +176,13 @@ def pooled_problem(migration: Migration) -> Problem:
     )
 
 
-def _notes(observation: Observation, compared: Comparison, name: str) -> tuple[str, ...]:
+def _notes(target: Target, observation: Observation, compared: Comparison, name: str) -> tuple[str, ...]:
     notes = []
     if observation.in_recovery:
         notes.append("standby: verified only")
+    source = target.source
+    if source.sqlx.path is not None and source.sqlx.path.parent != source.path.parent:
+        notes.append(f"{source.sqlx.path} names {source.path} and is used: its ledger is {name}")
     notes += [f"{migration}: recorded by another formatting of this file; contract holds" for migration in compared.reformatted]
     if compared.foreign and compared.problem is None:
         notes.append(f"{len(compared.foreign)} migration(s) in the ledger belong to another source; left alone")
