@@ -54,6 +54,7 @@ history_table = "_deploy_history"
 index = '"public"."idx_integration_events_type"'
 ledger = '"public"."_sqlx_migrations"'
 ledger_schema = "public"
+private_schema = True
 ledger_table = "_sqlx_migrations"
 name = "columns"
 owner = "owner"

@@ -25,6 +25,7 @@ statement_timeout = None
 
 # Drop an INVALID index that a failed `-- no-transaction` file has left, and build it again.
 repair_invalid_indexes = False
+private_schema = False
 
 # How long to wait for another migrator, or to retry a busy table.
 lock_wait = "60s"
@@ -41,6 +42,9 @@ probe_rows = 0
 retention_days = 90
 health_retention_days = None
 batch_rows = 10_000
+
+# Data keys of other deploys that look like a misspelt one of these, as "schemas" does: they are left alone.
+other_keys = None
 
 # Hosts of wave 0 finish before any host of wave 1 starts.
 wave = 0
