@@ -51,8 +51,8 @@ class SqlError:
 
     `sqlstate` is None when the connection was lost or a deadline passed, or when we refused to send the SQL: then `kind` says
     of which kind that is. `line` and `column` count from 1 and are None when the server gave no position; `text` is that line
-    of the SQL, `name` the file or statement it stands in. `schema` and `table` are those of the
-    constraint that it is about.
+    of the SQL, `name` the file or statement it stands in. `schema` and `table` are those of
+    the constraint that it is about.
     """
 
     message: str

@@ -18,10 +18,8 @@ def notes(target: Target, observation: Observation) -> tuple[str, ...]:
         for owner in sorted(set(owners.values())):
             tables = " and ".join(sorted(table for table in owners if owners[table] == owner))
             verb = "belongs" if tables in owners else "belong"
-            found.append(
-                f"{tables} {verb} to {quoted(owner)}, and was judged from the catalogs alone: connect as {quoted(owner)} "
-                "or set `owner`"
-            )
+            step = f"connect as {quoted(owner)} or set `owner`"
+            found.append(f"{tables} {verb} to {quoted(owner)}, judged from the catalogs alone: {step}")
     if observation.creators and observation.schema.exists:
         schema = ident(observation.schema.name or "")
         for name in observation.creators:
