@@ -85,6 +85,7 @@ ledger_exists = True
 lock_factor = 1
 lock_timeout = 5000
 lock_wait = 5000
+migrations = ("CREATE TABLE integration_health (id UUID);",)
 mode = "READ ONLY"
 old = "00ff"
 query_budget_ms = 100
