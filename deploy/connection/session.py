@@ -10,7 +10,7 @@ import psycopg
 from psycopg import pq
 
 from deploy.connection import driver, results, sql_errors
-from deploy.connection.connect_errors import FULL
+from deploy.connection.connect_errors import ServerFull
 from deploy.connection.driver import Connection, NoAnswer
 from deploy.connection.endpoint import Endpoint
 from deploy.connection.limits import ConnectionLimit
@@ -64,25 +64,15 @@ class Session:
         full = self._limit.full
         while True:
             try:
-                connection = self._connect()
-            except psycopg.OperationalError as error:
-                if not any(words in str(error) for words in FULL) or full.seconds_without_a_slot() >= self._patience:
+                connection = driver.connect(self.endpoint, self.endpoint.parameters, self._bastions)
+            except ServerFull:
+                if full.seconds_without_a_slot() >= self._patience:
                     raise
             else:
                 full.accepted()
                 return connection
             self._limit.close_idle()
             time.sleep(_FULL_POLL)
-
-    def _connect(self) -> Connection:
-        parameters = self.endpoint.parameters
-        try:
-            return driver.connect(self.endpoint, parameters, self._bastions)
-        except psycopg.OperationalError as error:
-            # PgBouncer refuses `options`; ours can be left out, because each transaction brings its settings along
-            if "unsupported startup parameter: options" not in str(error) or self.endpoint.has_options:
-                raise
-        return driver.connect(self.endpoint, {k: v for k, v in parameters.items() if k != "options"}, self._bastions)
 
     @property
     def server_version(self) -> int:
@@ -119,6 +109,8 @@ class Session:
         self._notices = []
         connection.set_deadline(timeout)
         try:
+            if connection.info.encoding != "utf-8":  # a file has changed it, and the server reads the whole message by it
+                connection.execute(b"SET client_encoding = 'UTF8'")
             answer = Answer(rows=tuple(results.read(connection.execute("".join(part.sql for part in fragments).encode()))))
         except NoAnswer as given_up:
             self._cancel(connection)
