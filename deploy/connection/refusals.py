@@ -45,10 +45,9 @@ def _poll(pgconn: pq.abc.PGconn, deadline: float) -> bool:
     """Whether the login got through."""
     while (left := deadline - time.monotonic()) > 0:
         status = pgconn.connect_poll()
-        if status == pq.PollingStatus.READING:
-            select.select([pgconn.socket], [], [], left)
-        elif status == pq.PollingStatus.WRITING:
-            select.select([], [pgconn.socket], [], left)
-        else:
+        if status not in (pq.PollingStatus.READING, pq.PollingStatus.WRITING):
             return status == pq.PollingStatus.OK
+        waiting = select.poll()
+        waiting.register(pgconn.socket, select.POLLIN if status == pq.PollingStatus.READING else select.POLLOUT)
+        waiting.poll(left * 1000)
     return False

@@ -27,14 +27,16 @@ _FULL_POLL = 0.5
 
 
 class Session:
-    """The connection of one host, at most one at a time, as `limit` has a slot for it.
+    """The connection of one host, at most one at a time, as the server and the process have a slot for it.
 
     For `patience` in seconds a server that has no connection free is asked again.
     """
 
-    def __init__(self, endpoint: Endpoint, limit: ConnectionLimit, patience: float, bastions: Bastions) -> None:
+    def __init__(
+        self, endpoint: Endpoint, server: ConnectionLimit, process: ConnectionLimit, patience: float, bastions: Bastions
+    ) -> None:
         self.endpoint = endpoint
-        self._limit = limit
+        self._server, self._process = server, process
         self._patience = patience
         self._bastions = bastions
         self._connection: Connection | None = None
@@ -46,14 +48,21 @@ class Session:
     def open(self) -> None:
         """Open the connection unless it is open. Raises psycopg.Error, OSError or UnicodeError."""
         if self._connection is not None:
-            if not self._limit.reuse(self) or not _is_closed_by_server(self._connection):
+            was_idle = self._server.reuse(self)
+            self._process.reuse(self)
+            if not was_idle or not _is_closed_by_server(self._connection):
                 return
             self.close()
-        self._limit.acquire(self)
+        self._server.acquire(self)
         try:
-            self._connection = self._wait_for_connection()
+            self._process.acquire(self)
+            try:
+                self._connection = self._wait_for_connection()
+            except BaseException:
+                self._process.release(self)
+                raise
         except BaseException:
-            self._limit.release(self)
+            self._server.release(self)
             raise
         self.login_pid = self._connection.info.backend_pid
         if self.endpoint.alternatives:
@@ -61,7 +70,7 @@ class Session:
         self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
 
     def _wait_for_connection(self) -> Connection:
-        full = self._limit.full
+        full = self._server.full
         while True:
             try:
                 connection = driver.connect(self.endpoint, self.endpoint.parameters, self._bastions)
@@ -71,7 +80,7 @@ class Session:
             else:
                 full.accepted()
                 return connection
-            self._limit.close_idle()
+            self._server.close_idle()
             time.sleep(_FULL_POLL)
 
     @property
@@ -81,19 +90,23 @@ class Session:
         return self._connection.info.server_version
 
     def release(self) -> None:
-        """Leave the connection open, outside a transaction, until another host needs its slot."""
-        self._limit.release_idle(self, self._drop)
+        """Leave the connection open, outside a transaction, until another host needs a slot of it."""
+        self._server.release_idle(self, lambda: self._drop(self._process))
+        if self._connection is not None:
+            self._process.release_idle(self, lambda: self._drop(self._server))
 
     def close(self) -> None:
         """Close the connection; the server rolls back what was open. Safe twice."""
         if self._connection is not None:
-            self._drop()
-            self._limit.release(self)
+            self._drop(self._server, self._process)
 
-    def _drop(self) -> None:
+    def _drop(self, *limits: ConnectionLimit) -> None:
+        """Close the connection, and give up the slots of it that nobody else has taken."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+            for limit in limits:
+                limit.release(self)
 
     def run(
         self, fragments: Sequence[Fragment], timeout: float | None, *, keep_session: bool = False, repeatable: bool = True
