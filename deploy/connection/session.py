@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
-from psycopg import pq
+from psycopg import generators, pq
 
 from deploy.connection import driver, results, sql_errors
 from deploy.connection.connect_errors import ServerFull
@@ -21,6 +22,9 @@ from deploy.errors import SqlError
 
 _CANCEL_TIMEOUT = 3.0
 """Seconds to wait until the server has taken a cancel request."""
+
+_WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
+"""The server's function that waits, after a commit, until a synchronous standby has it. Cancelled, it warns; the commit stays."""
 
 _FULL_POLL = 0.5
 """Seconds between two attempts to get a connection of a server that has none free."""
@@ -41,6 +45,8 @@ class Session:
         self._bastions = bastions
         self._connection: Connection | None = None
         self._notices: list[str] = []
+        self._unconfirmed: str | None = None
+        """The server's warning that it has committed without the word of a synchronous standby."""
         self.login_pid: int | None = None
         self.label = endpoint.label
         """For messages: of several hosts the one that was reached."""
@@ -67,7 +73,13 @@ class Session:
         self.login_pid = self._connection.info.backend_pid
         if self.endpoint.alternatives:
             self.label = self.endpoint.label_of(self._connection.address)
-        self._connection.add_notice_handler(lambda notice: self._notices.append(f"{notice.severity}: {notice.message_primary}"))
+        self._connection.add_notice_handler(self._notice)
+
+    def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        text = f"{notice.severity}: {notice.message_primary}"
+        self._notices.append(text)
+        if notice.source_function == _WAITS_FOR_STANDBY:  # its words are in the server's language
+            self._unconfirmed = text
 
     def _wait_for_connection(self) -> Connection:
         full = self._server.full
@@ -119,16 +131,18 @@ class Session:
         """
         connection = self._connection
         assert connection is not None
-        self._notices = []
+        self._notices, self._unconfirmed = [], None
         connection.set_deadline(timeout)
         try:
             if connection.info.encoding != "utf-8":  # a file has changed it, and the server reads the whole message by it
                 connection.execute(b"SET client_encoding = 'UTF8'")
             answer = Answer(rows=tuple(results.read(connection.execute("".join(part.sql for part in fragments).encode()))))
         except NoAnswer as given_up:
-            self._cancel(connection)
-            words = f"no answer from {self.label} {given_up}; the command was cancelled; run it again when the server answers"
-            answer = Answer(error=SqlError(words))
+            if (rows := self._cancel(connection)) is not None:
+                answer = Answer(rows)
+            else:
+                words = f"no answer from {self.label} {given_up}; the command was cancelled; run it again when the server answers"
+                answer = Answer(error=SqlError(words))
         except UnicodeEncodeError:
             answer = Answer(
                 error=SqlError("the SQL contains invalid Unicode, which Postgres refuses; write it without", kind="statement")
@@ -145,17 +159,25 @@ class Session:
             raise
         finally:
             connection.set_deadline(None)
+        if self._unconfirmed is not None:
+            answer = Answer(answer.rows, sql_errors.unconfirmed(self._unconfirmed, fragments))
         if connection.closed:
             self.close()
         elif connection.info.transaction_status == pq.TransactionStatus.IDLE and not keep_session:
             self.release()
         return answer, self._notices
 
-    def _cancel(self, connection: Connection) -> None:
+    def _cancel(self, connection: Connection) -> tuple[dict[str, Any], ...] | None:
+        """Cancel the command, and close the connection; the rows of a command that came to its end all the same."""
         connection.set_deadline(None)
         try:
-            with contextlib.suppress(psycopg.Error):  # a server that takes no cancel request sees the closed socket
+            with contextlib.suppress(psycopg.Error, NoAnswer):  # a server that takes no cancel request sees the closed socket
                 connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+                connection.set_deadline(_CANCEL_TIMEOUT)
+                found = connection.wait(generators.fetch_many(connection.pgconn))
+                if all(one.status in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK) for one in found):
+                    return tuple(row for one in found for row in results.rows_of(one))
+            return None
         finally:
             connection.close()
 
