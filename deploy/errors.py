@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from pyinfra.api.exceptions import PyinfraError
 
@@ -63,6 +64,11 @@ class SqlError:
     text: str | None = None
     kind: str = "connection"
     schema: str | None = None
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether all was committed, and only the word of a synchronous standby is missing."""
+        return self.kind == "unconfirmed"
 
     @property
     def is_busy(self) -> bool:
@@ -126,8 +132,12 @@ class HostFailed(Exception):
 
 
 class StatementFailed(Exception):
-    """One SQL error; the transaction it happened in is rolled back."""
+    """One SQL error; the transaction it happened in is rolled back, or committed when the error is that it is `unconfirmed`.
 
-    def __init__(self, error: SqlError) -> None:
+    `rows` came before it.
+    """
+
+    def __init__(self, error: SqlError, rows: tuple[dict[str, Any], ...] = ()) -> None:
         super().__init__(error.summary)
         self.error = error
+        self.rows = rows

@@ -34,9 +34,6 @@ KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_
 """When a connection counts as broken on which nothing comes, in seconds, or nothing is acknowledged, in milliseconds: two minutes,
 a minute. Not the kernel's two hours, after which a firewall has long forgotten it."""
 
-STARTUP_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO,MDY", "extra_float_digits": "2"}
-"""What SQLx asks for at the start of a session (sqlx-postgres/src/connection/establish.rs); encoding apart."""
-
 _PORT = "5432"
 
 _URL = re.compile(r"postgres(ql)?://([^@/]*@|(?![^/]*@))[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)
@@ -51,8 +48,8 @@ _NOT_GIVEN = "(not given)"
 def endpoint(name: str, settings: Settings) -> Endpoint:
     """Where the host `@postgres/NAME` is, from its `postgres_*` settings.
 
-    Its timeouts hold for statements that run outside a transaction of ours. Raises RunRefused when the name or the connection
-    string can't be read.
+    What is added to what the user gives is nothing that a pooler refuses: settings travel in transactions. Raises RunRefused when
+    the name or the connection string can't be read.
     """
     given = _given(name, settings)
     resolved = _resolve(given)
@@ -69,11 +66,9 @@ def endpoint(name: str, settings: Settings) -> Endpoint:
             **given,
             "client_encoding": "utf8",
             "connect_timeout": timeout,  # also that of a service file, which psycopg doesn't read
-            "options": _options(resolved, settings),
         },
         hosts=hosts,
         dbname=resolved.get("dbname"),
-        has_options=bool(resolved.get("options")),
         exposed=tuple(key for key in SECRET_PARAMETERS if key in given),
         service=service,
         bastion=bastion,
@@ -165,9 +160,3 @@ def _defaults(resolved: Mapping[str, str]) -> dict[str, str]:
     """Our own values for parameters that the user sets nowhere."""
     ours = {"application_name": APPLICATION_NAME, "sslpassword": _NO_PASS_PHRASE, **KEEPALIVES}
     return {key: value for key, value in ours.items() if not resolved.get(key)}
-
-
-def _options(resolved: Mapping[str, str], settings: Settings) -> str:
-    """The user's own, then ours: server settings at the start of a session."""
-    ours = {**STARTUP_SETTINGS, "lock_timeout": settings.lock_timeout, "statement_timeout": settings.statement_timeout}
-    return " ".join([resolved.get("options") or "", *(f"-c {key}={value}" for key, value in ours.items())]).strip()

@@ -38,8 +38,6 @@ class Endpoint:
     hosts: tuple[Address, ...]
     """What libpq chooses from, at least one."""
     dbname: str | None = None
-    has_options: bool = False
-    """Whether the user set libpq's `options`, which must not get lost."""
     exposed: tuple[str, ...] = ()
     """Parameters with secrets that are in the inventory."""
     service: str | None = None

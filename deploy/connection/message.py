@@ -40,20 +40,23 @@ class File(Fragment):
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows of all statements of a message, in order, or the error that ended it."""
+    """The rows of all statements of a message, in order, or the error that ended it.
+
+    With an error of the kind `unconfirmed` the message came to its end, and its rows are there too.
+    """
 
     rows: tuple[dict[str, Any], ...] = ()
     error: SqlError | None = None
 
     def to_json(self) -> Any:
-        """A list of rows, or an object with `error`; pyinfra's CLI calls this too."""
-        return list(self.rows) if self.error is None else {"error": asdict(self.error)}
+        """A list of rows, or an object with `error` and `rows`; pyinfra's CLI calls this too."""
+        return list(self.rows) if self.error is None else {"error": asdict(self.error), "rows": list(self.rows)}
 
     @classmethod
     def from_json(cls, document: str) -> Answer:
         value = json.loads(document)
         if isinstance(value, dict):
-            return cls(error=SqlError(**value["error"]))
+            return cls(tuple(value["rows"]), SqlError(**value["error"]))
         return cls(rows=tuple(value))
 
     def value(self, name: str) -> Any:

@@ -77,6 +77,8 @@ class Database:
                 f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
             )
         self._session: Session | None = None
+        self._set_up_for: int | None = None
+        """The login whose session has the settings for commands of others."""
 
     def connect(self) -> None:
         """Open a connection, which proves the login. Raises ConnectError with one sentence."""
@@ -192,11 +194,26 @@ class Database:
         except Exception as error:
             return Answer(error=SqlError(str(explain(error, self.endpoint)))), []
         try:
+            if repeatable:
+                self._set_up_for = None  # what is ours ends with a RESET ALL
+            elif (failed := self._set_up(session, timeout)) is not None:
+                return failed, []
             return session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
             return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}", kind="internal")), []
+
+    def _set_up(self, session: Session, timeout: float | None) -> Answer | None:
+        """Before commands of others, once: their settings, which are not in the startup packet. An answer only if it failed."""
+        if self._set_up_for == session.login_pid:
+            return None
+        values = self._host_run.settings
+        times = {"lock_timeout": values.lock_timeout, "statement_timeout": values.statement_timeout}
+        sql = statement("session/commands.sql.j2", pid=session.login_pid, **times)
+        answer, _ = session.run([Fragment(sql)], timeout, keep_session=True)
+        self._set_up_for = session.login_pid
+        return answer if answer.error is not None else None
 
     def _finish(self, status: bool, stderr: list[str], print_output: bool, stdout: str | None = None) -> tuple[bool, CommandOutput]:
         lines = [OutputLine("stderr", line) for line in stderr]

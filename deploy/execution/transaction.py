@@ -94,11 +94,13 @@ def retry_while_busy(
         try:
             return (yield from attempt())
         except StatementFailed as failed:
-            error = failed.error
+            if failed.error.is_unconfirmed:
+                raise  # done, and by us
+            last = failed
         if already_done is not None and (done := (yield from already_done())) is not None:
             return done
-        if not may_retry(error) or deadline.passed:
-            raise StatementFailed(error)
+        if not may_retry(last.error) or deadline.passed:
+            raise last
         deadline.pause()
 
 
