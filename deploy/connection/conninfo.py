@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -75,6 +76,7 @@ def endpoint(name: str, settings: Settings) -> Endpoint:
         dbname=resolved.get("dbname"),
         has_options=bool(resolved.get("options")),
         exposed=tuple(key for key in SECRET_PARAMETERS if key in given),
+        secrets=tuple(filter(None, (os.environ.get("PGPASSWORD"), *(given.get(key) for key in SECRET_PARAMETERS)))),
         service=service,
         bastion=bastion,
     )

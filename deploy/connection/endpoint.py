@@ -42,6 +42,8 @@ class Endpoint:
     """Whether the user set libpq's `options`, which must not get lost."""
     exposed: tuple[str, ...] = ()
     """Parameters with secrets that are in the inventory."""
+    secrets: tuple[str, ...] = ()
+    """Values of such parameters, of the inventory and of the environment."""
     service: str | None = None
     """The section of the service file that says where the server is."""
     bastion: Bastion | None = None
