@@ -9,13 +9,13 @@ from support.observations import EMPTY, row, with_ledger
 
 from deploy.errors import SqlError
 from deploy.findings import Violation
-from deploy.plan import adoption, pending, target
+from deploy.plan import adoption, pending
 from deploy.plan.adoption import Adoption
 from deploy.plan.observation import Observation
-from deploy.plan.target import Target
+from deploy.plan.target import Target, Targets
 from deploy.problems import Problem
 
-OURS = target.resolve("@postgres/h", {})
+OURS = Targets().resolve("@postgres/h", {})
 (MIGRATION,) = OURS.source.migrations
 GONE = tuple(
     Violation("tables", table, "table", "missing", about="tables") for table in ("integration_events", "integration_health")

@@ -8,7 +8,6 @@ import pytest
 from support.files import write
 
 from deploy.errors import RunRefused
-from deploy.plan import target
 from deploy.plan.target import Targets
 
 FILES = {"1_a.sql.j2": "CREATE TABLE {{ name | ident }} ()"}
@@ -60,14 +59,14 @@ def test_a_refusal_names_the_host_that_it_is_about() -> None:
 
 def test_variables_that_are_not_json_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunRefused) as refused:
-        target.resolve("@postgres/h", {"migrations": str(tmp_path), "variables": {"a": {1, 2}}})
+        Targets().resolve("@postgres/h", {"migrations": str(tmp_path), "variables": {"a": {1, 2}}})
     assert str(refused.value) == ("data key 'variables': contains a value that is not JSON; use texts, numbers, lists and mappings")
 
 
 def test_only_the_packaged_checks_of_the_packaged_source_are_its_contract(tmp_path: Path) -> None:
     checks = str(write(tmp_path / "c", {"x.sql": "SELECT 1"}))
     source = str(write(tmp_path / "s", {"1_a.sql": "SELECT 1"}))
-    assert target.resolve("@postgres/h", {}).holds_contract
-    assert not target.resolve("@postgres/h", {"checks": checks}).holds_contract
-    other = target.resolve("@postgres/h", {"migrations": source})
+    assert Targets().resolve("@postgres/h", {}).holds_contract
+    assert not Targets().resolve("@postgres/h", {"checks": checks}).holds_contract
+    other = Targets().resolve("@postgres/h", {"migrations": source})
     assert (other.holds_contract, other.checks, other.queries) == (False, (), ())
