@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
-from os.path import commonprefix
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, quote_plus
 
@@ -70,7 +69,7 @@ class Secrets:
         for head, spellings in self._beginnings.items():
             start = text.find(head)
             while start >= 0:
-                length = max(len(commonprefix([text[start : start + len(one)], one])) for one in spellings)
+                length = max(_shared(text[start : start + len(one)], one) for one in spellings)
                 text = text[:start] + MASK + text[start + length :]
                 start = text.find(head, start + len(MASK))
         return text
@@ -123,6 +122,11 @@ def _spellings(value: str) -> set[str]:
         inside = inside.rstrip("=")[:-1] if inside.endswith("=") else inside
         found |= {inside, inside.replace("+", "-").replace("/", "_")}
     return {spelling for spelling in found if len(spelling) >= LEAST}
+
+
+def _shared(text: str, spelling: str) -> int:
+    """How many characters both begin with."""
+    return next((place for place, pair in enumerate(zip(text, spelling, strict=False)) if pair[0] != pair[1]), len(text))
 
 
 def _each(value: T, change: Callable[[str], str]) -> T:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from deploy.errors import RunRefused
 from deploy.problems import Problem
+from deploy.secrets import LEAST, in_variables, too_short
 
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -120,7 +122,14 @@ class Settings:
     ] = False
     audit: Annotated[bool, Key("record in `_deploy_history`, beside the ledger, who applied what from where")] = False
     variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
-    secret_variables: Annotated[list[str] | None, Key("names among them that are never written down")] = None
+    secret_variables: Annotated[
+        list[str] | dict[str, str] | None,
+        Key(
+            "names among them, at any depth, whose values are masked in all that is shown or recorded; or names with the "
+            "environment variables that hold the values, which keeps them out of the inventory: pyinfra's `debug-inventory` prints all of it",
+            secret=True,
+        ),
+    ] = None
     postgres_conninfo: Annotated[Parameter | None, Key("a libpq connection string or URL", secret=True)] = None
     postgres_service: Annotated[Parameter | None, Key("a section of `pg_service.conf`", libpq="service")] = None
     postgres_host: Annotated[Parameter | None, Key("libpq's `host`", libpq="host")] = None
@@ -140,6 +149,11 @@ class Settings:
     def packaged(self) -> bool:
         """Whether the source is ours, whose contract we hold."""
         return self.migrations is None
+
+    @property
+    def secrets(self) -> dict[str, list[str]]:
+        """The values of secret variables by name."""
+        return in_variables(self.variables, self.secret_variables)
 
     @property
     def libpq_parameters(self) -> dict[str, str]:
@@ -181,10 +195,25 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     if "migrations" in values:
         values = {**ANOTHER_SOURCE, **values}
     try:
-        return Settings(**values)
+        return _with_secrets(host, Settings(**values))
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         raise RunRefused(Problem("settings", f"{host}: {_invalid(error, f'data key {key!r}', secret=KEYS[key].secret)}")) from None
+
+
+def _with_secrets(host: str, values: Settings) -> Settings:
+    """With the secret variables that the environment holds."""
+    if isinstance(values.secret_variables, dict):
+        for name, place in values.secret_variables.items():
+            if place not in os.environ:
+                text = f"{host}: the environment variable {place!r} of the secret variable {name!r} is not set"
+                raise RunRefused(Problem("settings", text, "set it for this command"))
+        given = {name: os.environ[place] for name, place in values.secret_variables.items()}
+        values = replace(values, variables={**(values.variables or {}), **given})
+    if (short := too_short(values.secrets)) is not None:
+        text = f"{host}: a value of the secret variable {short!r} has fewer than {LEAST} characters, too few to be masked"
+        raise RunRefused(Problem("settings", text, "make it longer, or take its name out of `secret_variables`"))
+    return values
 
 
 def check_argument(word: str, key: str, value: Any) -> None:

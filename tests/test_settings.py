@@ -103,7 +103,6 @@ LINE = "expected text without control characters and invalid Unicode"
         ("migrations", "", "expected at least 1 character"),
         ("migrations", "\ud800", "expected valid Unicode"),
         ("checks", 7, "expected a string"),
-        ("secret_variables", "name", "expected a list of strings"),
         ("postgres_port", "x", "expected an integer"),
         ("postgres_port", 70000, "expected at most 65535"),
         ("postgres_dbname", "a\0b", LINE),
@@ -119,7 +118,7 @@ def test_an_ill_typed_value_is_refused_by_host_key_and_value(key: str, value: ob
 
 
 @pytest.mark.parametrize("value", [5, "s3cr3t\0", "s3cr3t\n", "s3cr3t\ud800"])
-@pytest.mark.parametrize("key", ["postgres_password", "postgres_conninfo", "variables"])
+@pytest.mark.parametrize("key", ["postgres_password", "postgres_conninfo", "variables", "secret_variables"])
 def test_a_secret_is_refused_without_being_shown(key: str, value: object) -> None:
     with pytest.raises(RunRefused, match=f"^db: invalid value for data key '{key}': expected [^5]*$") as refused:
         settings.read("db", {key: value})
