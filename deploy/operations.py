@@ -1,7 +1,4 @@
-"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield.
-
-What is said to a server stands in `execution` and `retention`; what was found is recorded here.
-"""
+"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from deploy.execution.conversation import Steps, drive
 from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
 from deploy.findings import Probed
-from deploy.plan import adoption, pending, reversal, standby
+from deploy.plan import adoption, ledger, pending, reversal, standby
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
@@ -29,6 +26,7 @@ from deploy.problems import Problem
 from deploy.report import console
 from deploy.report.host_run import HostRun
 from deploy.report.run import Run
+from deploy.retention import expiry
 from deploy.retention import plan as retention
 from deploy.retention import purge as deletion
 from deploy.source.migrations import secret_problem
@@ -54,8 +52,8 @@ def migrate(**arguments: Any) -> Commands:
     for note in plan.notes:
         _current().log(note)
     if not plan.pending:
-        at_target = f"{len(target.source.migrations)} migration(s) at target"
-        _current().noop("standby: nothing to migrate" if observation.in_recovery else at_target)
+        count = len(target.source.migrations)
+        _current().noop("standby: nothing to migrate" if observation.in_recovery else f"{count} migration(s) at target")
         return
     preview.show([f"pending: {migration}" for migration in plan.pending], [(file.file, file.sql) for file in plan.pending])
     _check_only_primary(observation.server)
@@ -244,7 +242,8 @@ def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
         message.execute(state, host, {})
         return message.answer
 
-    purged = drive(deletion.delete(plan, host.name, Run.current(host).log), send)
+    with _connector().database.lock_queue(plan.server, plan.database, expiry.LOCK_KEY).turn():
+        purged = drive(deletion.delete(plan, host.name, Run.current(host).log), send)
     if purged.interrupted:
         host.disconnect()
     Run.current(host).purged(purged.findings)
@@ -290,7 +289,8 @@ def _read(target: Target, conversation: Steps[Observation]) -> Observation:
 
 
 def _work(target: Target, plan: Plan, observation: Observation) -> Work:
-    return Work.of(target, plan, observation, _current().log, _login_pid)
+    queue = _connector().database.lock_queue(observation.server, observation.database, ledger.lock_key(observation.database))
+    return Work.of(target, plan, observation, _current().log, _login_pid, queue)
 
 
 def _check_only_primary(server: Server) -> None:

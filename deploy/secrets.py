@@ -1,7 +1,6 @@
 """Secret values, masked in whatever is shown: in their own spelling, and as SQL, JSON, URLs, HTML and base64 write them.
 
-A value of fewer than LEAST characters can't be masked, since it would be found in half of all words: `too_short` finds it, and the
-settings refuse it. Of a value of several lines each line is a secret. What a server cuts short is recognised by its beginning.
+A value of fewer than LEAST characters can't be masked, since it would be found in half of all words, and is refused. Of a value of several lines each line is a secret. What a server cuts short is recognised by its beginning.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -95,9 +95,20 @@ def in_variables(variables: Mapping[str, Any] | None, names: Collection[str] | N
     return found
 
 
-def too_short(values: Mapping[str, Sequence[str]]) -> str | None:
-    """The name of the first that can't be masked."""
-    return next((name for name, texts in values.items() if any(0 < len(text) < LEAST for text in texts)), None)
+def with_environment(variables: Mapping[str, Any] | None, names: Collection[str]) -> dict[str, Any]:
+    """The variables, with those whose names are mapped to environment variables. Raises ValueError with a sentence and the next step."""
+    every = dict(variables or {})
+    for name, place in names.items() if isinstance(names, Mapping) else ():
+        if place not in os.environ:
+            raise ValueError(
+                f"the environment variable {place!r} of the secret variable {name!r} is not set; set it for this command"
+            )
+        every[name] = os.environ[place]
+    for path, values in in_variables(every, names).items():
+        if any(0 < len(value) < LEAST for value in values):
+            reason = f"a value of the secret variable {path!r} has fewer than {LEAST} characters, too few to be masked"
+            raise ValueError(f"{reason}; make it longer, or take its name out of `secret_variables`")
+    return every
 
 
 def _below(value: Any, names: frozenset[str], path: str, secret: bool) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,7 @@ def _row(work: Work, migration: Migration, adoption: Adoption) -> str:
 
 def _prove(work: Work, migration: Migration) -> Steps[None]:
     """The checks once more, under the lock and in the transaction that writes. Raises HostFailed."""
-    answer = yield from send(Message(*checks.fragments(work.target.checks)))
+    answer = yield from send(Message(statement("session/spelling.sql.j2"), *checks.fragments(work.target.checks)))
     found = [row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row]
     if found:
         text = f"{migration}: not recorded, because the database changed after the plan was made"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from deploy.connection.lock_queue import LockQueue
 from deploy.connection.message import Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed
@@ -15,7 +16,7 @@ from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
 from deploy.problems import Problem
-from deploy.secrets import Secrets
+from deploy.secrets import Secrets, in_variables
 from deploy.settings import Settings
 from deploy.source.migrations import Migration
 
@@ -25,7 +26,7 @@ class Work:
     """The work on one host: its target, its ledger, the server that the plan was made for.
 
     `history` is the quoted name of the audit trail, None when none is wanted. `log` shows the operator a line. `login_pid` gives
-    the process id that the connection was given at its login.
+    the process id that the connection was given at its login. In `queue` other hosts of this run are that need the same lock.
     """
 
     target: Target
@@ -34,13 +35,20 @@ class Work:
     history: str | None
     log: Callable[[str], None]
     login_pid: Callable[[], int | None]
+    queue: LockQueue
 
     @classmethod
     def of(
-        cls, target: Target, plan: Plan, observation: Observation, log: Callable[[str], None], login_pid: Callable[[], int | None]
+        cls,
+        target: Target,
+        plan: Plan,
+        observation: Observation,
+        log: Callable[[str], None],
+        login_pid: Callable[[], int | None],
+        queue: LockQueue,
     ) -> Work:
         handle = LedgerHandle(plan.ledger, target.settings.owner, ledger.lock_key(observation.database))
-        return cls(target, handle, observation.server, plan.history, log, login_pid)
+        return cls(target, handle, observation.server, plan.history, log, login_pid, queue)
 
     @property
     def settings(self) -> Settings:
@@ -56,7 +64,9 @@ class Work:
         if self.history is None:
             return ""
         variables = history.without_secrets(self.settings.variables, self.settings.secret_variables)
-        variables = Secrets(self.settings.secrets).masked(variables)  # another one may contain a secret
+        variables = Secrets(in_variables(self.settings.variables, self.settings.secret_variables)).masked(
+            variables
+        )  # another one may contain a secret
         row = history.record(self.history, migration, action, variables)
         return row if progress.history_exists else history.create(self.history) + row
 

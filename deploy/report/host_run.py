@@ -17,7 +17,7 @@ from deploy.plan.observation import Observation
 from deploy.plan.target import Target
 from deploy.problems import Problem
 from deploy.retention.expiry import Cutoffs
-from deploy.secrets import Secrets
+from deploy.secrets import Secrets, in_variables
 from deploy.settings import Settings
 from deploy.text import one_line
 
@@ -76,7 +76,7 @@ class HostRun:
     def secrets(self) -> Secrets:
         """What must not be seen of this host: its secret variables and its passwords."""
         try:
-            values = self.settings.secrets
+            values = in_variables(self.settings.variables, self.settings.secret_variables)
         except RunRefused:  # which is the sentence that is to be shown
             values = {}
         return self.run.secrets({**values, "password": self.passwords})

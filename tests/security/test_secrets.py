@@ -17,7 +17,7 @@ from support.sqlx import HOST, deploy
 
 from deploy import settings
 from deploy.errors import RunRefused, SqlError
-from deploy.secrets import MASK, Secrets
+from deploy.secrets import MASK, Secrets, in_variables
 
 CORE = "Zq7vKx2wPa"
 """Stands in each secret; without base64 or hexadecimal every spelling of them holds it."""
@@ -202,7 +202,7 @@ def test_a_secret_that_is_too_short_to_be_masked_is_refused_without_being_shown(
 
 def test_an_empty_value_and_one_that_is_true_or_false_are_no_secrets() -> None:
     read = settings.read("db", {"variables": {"pin": ["", None, True, 8765]}, "secret_variables": ["pin"]})
-    assert Secrets(read.secrets).mask("true, None, 1, 8765") == "true, None, 1, ***"
+    assert Secrets(in_variables(read.variables, read.secret_variables)).mask("true, None, 1, 8765") == "true, None, 1, ***"
 
 
 def test_names_of_secrets_given_as_their_values_are_not_shown() -> None:
