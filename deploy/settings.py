@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from deploy.errors import RunRefused
 from deploy.problems import Problem
+from deploy.secrets import with_environment
 from deploy.spelling import is_misspelt
 
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -154,7 +155,10 @@ class Settings:
     ] = False
     audit: Annotated[bool, Key("record in `_deploy_history`, beside the ledger, who applied what from where")] = False
     variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
-    secret_variables: Annotated[list[str] | None, Key("names among them that are never written down")] = None
+    secret_variables: Annotated[
+        list[str] | dict[str, str] | None,
+        Key("names of those whose values are never shown or recorded; or each with its environment variable", secret=True),
+    ] = None
     other_keys: Annotated[
         list[str] | None, Key("data keys of other deploys that look like a misspelt one of these", argument=False)
     ] = None
@@ -217,10 +221,13 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     if "migrations" in values:
         values = {**ANOTHER_SOURCE, **values}
     try:
-        return Settings(**values)
+        own = Settings(**values)
+        return replace(own, variables=with_environment(own.variables, own.secret_variables)) if own.secret_variables else own
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         raise RunRefused(Problem("settings", f"{host}: {_invalid(error, f'data key {key!r}', secret=KEYS[key].secret)}")) from None
+    except ValueError as error:
+        raise RunRefused(Problem("settings", f"{host}: {error}")) from None
 
 
 def _refuse_misspelt(host: str, data: Mapping[str, Any]) -> None:

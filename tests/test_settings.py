@@ -155,7 +155,6 @@ LINE = "expected text without control characters and invalid Unicode"
         ("migrations", "", "expected at least 1 character"),
         ("migrations", "\ud800", "expected valid Unicode"),
         ("checks", 7, "expected a string"),
-        ("secret_variables", "name", "expected a list of strings"),
         ("lock_timeout", 3, "expected a unit: '3s' or '3ms'"),
         ("replay_wait", "30", "expected a unit: '30s' or '30ms'"),
         ("migrations", "~nobody/x", "'~nobody' is the home of a user by name; write the whole path"),
@@ -185,7 +184,7 @@ def test_an_empty_connection_string_would_lead_to_the_servers_of_the_environment
 
 
 @pytest.mark.parametrize("value", [5, "s3cr3t\0", "s3cr3t\n", "s3cr3t\ud800"])
-@pytest.mark.parametrize("key", ["postgres_password", "postgres_conninfo", "variables"])
+@pytest.mark.parametrize("key", ["postgres_password", "postgres_conninfo", "variables", "secret_variables"])
 def test_a_secret_is_refused_without_being_shown(key: str, value: object) -> None:
     with pytest.raises(RunRefused, match=f"^db: invalid value for data key '{key}': expected [^5]*$") as refused:
         settings.read("db", {key: value})
