@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import measure
-from servers import Server, binaries
+from support import measure
+from support.servers import Server
+from support.versions import programs
 
 RUNS = (
     ("first `deploy.apply`", ("-y", "deploy.apply")),
@@ -28,7 +29,7 @@ RUNS = (
 
 def main(counts: list[int]) -> None:
     for count in counts:
-        server = Server.create(binaries()["embedded"], max_connections="50")
+        server = Server.create(programs(), max_connections="50")
         try:
             names = "".join(f"CREATE DATABASE tenant_{number};\n" for number in range(count))
             server.client("psql", "-Xq", "postgres", stdin=names)

@@ -6,14 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import transcript
-from conftest import ROOT
+from support import transcript
+from support.operator import PYINFRA
+from support.project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -27,6 +27,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["kill", "-INT", pid], check=True)
 
 
+@pytest.mark.server
 def test_the_transcript_is_what_happens(clone: Path) -> None:
     for block in transcript.blocks(README):
         if block.language == "console":
@@ -66,7 +67,7 @@ def test_the_readme_has_two_commands_and_fits() -> None:
 
 
 def test_render_without_a_terminal_ends_in_a_sentence_and_with_yes_in_the_committed_files(tmp_path: Path) -> None:
-    pyinfra = [str(Path(sys.executable).parent / "pyinfra"), "@local", "deploy.render", f"out={tmp_path}"]
+    pyinfra = [PYINFRA, "@local", "deploy.render", f"out={tmp_path}"]
     asked = subprocess.run(pyinfra, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert (asked.returncode, "nobody can approve the plan" in asked.stderr, "Traceback" in asked.stderr) == (1, True, False)
     done = subprocess.run([pyinfra[0], "-y", *pyinfra[1:]], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True)

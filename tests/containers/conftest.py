@@ -1,96 +1,29 @@
-"""Each container is a Postgres server of its own: the image built from the Dockerfile beside this file, or official ones.
-
-`POSTGRES_IMAGES=postgres:13,postgres:18` chooses images. Without a Docker engine the tests are skipped, in CI they fail.
-"""
+"""Servers in containers, and a network behind bastions. Without a Docker engine the tests are skipped, in CI they fail."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import IN_CI
-
-HERE = Path(__file__).parent
-OWN_IMAGE = "integration-health-postgres"
-PASSWORD = """'"\\ %$:@/ü✓"""
-USER = "deployer"
-DATABASE = "app"
-IMAGES = [image for image in os.environ.get("POSTGRES_IMAGES", "").split(",") if image] or [OWN_IMAGE]
+from support import requirements
+from support.bastions import CONFIG, DB, OTHER, PLAIN, Site, docker, write_files
+from support.containers import DATABASE, HERE, IMAGES, PASSWORD, USER, Container, Start, unavailable
+from support.waiting import until
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # its image would have to be pulled; fixtures remove what they made
 os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
 
 
-def unavailable() -> str | None:
-    """Why no container can be started here."""
-    if shutil.which("docker") is None:
-        return "docker is not installed"
-    asked = subprocess.run(["docker", "info", "--format", "{{.ServerVersion}}"], capture_output=True, text=True)
-    if asked.returncode:
-        return "no Docker engine answers; start one, or run .ci/docker pytest tests/containers"
-    if IMAGES == [OWN_IMAGE]:
-        built = subprocess.run(["docker", "build", "-q", "-t", OWN_IMAGE, str(HERE)], capture_output=True, text=True)
-        if built.returncode:
-            return f"the image could not be built: {' '.join(built.stderr.split())[-300:]}"
-    return None
-
-
 @pytest.fixture(scope="session")
 def engine() -> None:
     if reason := unavailable():
-        pytest.fail(reason) if IN_CI else pytest.skip(reason)
-
-
-@dataclass
-class Container:
-    """A running server: `name` is the container's, `port` the one on loopback."""
-
-    container: Any
-    image: str
-
-    @property
-    def name(self) -> str:
-        return str(self.container.get_wrapped_container().name)
-
-    @property
-    def port(self) -> int:
-        return int(self.container.get_exposed_port(5432))
-
-    @property
-    def data(self) -> dict[str, object]:
-        return {"postgres_host": "127.0.0.1", "postgres_port": self.port, "postgres_user": USER, "postgres_dbname": DATABASE}
-
-    def psql(self, sql: str, dbname: str = DATABASE) -> str:
-        """Unaligned rows of `sql`, run by the server's own psql inside the container."""
-        done = self._psql(sql, dbname)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def answers(self) -> bool:
-        return self._psql("SELECT 1", DATABASE).returncode == 0
-
-    def _psql(self, sql: str, dbname: str) -> subprocess.CompletedProcess[str]:
-        command = ["docker", "exec", "-i", self.name, "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", dbname]
-        return subprocess.run(command, input=sql, capture_output=True, text=True)
-
-    def docker(self, verb: str, *arguments: str) -> str:
-        done = subprocess.run(["docker", verb, *arguments, self.name], capture_output=True, text=True, errors="replace")
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
-    def deployed(self) -> bool:
-        return self.psql("SELECT to_regclass('integration_events') IS NOT NULL") == "t"
-
-
-Start = Callable[..., Container]
+        requirements.missing(reason)
 
 
 @pytest.fixture(scope="module", params=IMAGES)
@@ -122,8 +55,28 @@ def start(request: pytest.FixtureRequest, engine: None) -> Iterator[Start]:
         list(pool.map(lambda made: made.stop(), started))
 
 
-@pytest.fixture(autouse=True)
-def no_ambient_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PG* variables of the developer's shell are not part of a test."""
-    for key in [key for key in os.environ if key.startswith("PG")]:
-        monkeypatch.delenv(key)
+@pytest.fixture(scope="session")
+def site(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if shutil.which("ssh") is None:
+        requirements.missing("OpenSSH's client is not installed")
+    folder = tmp_path_factory.mktemp("site")
+    write_files(folder)
+    made = Site(folder, image=docker("build", "-q", str(HERE)))
+    docker("network", "create", "--internal", made.network)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda names: made.server(*names), [(DB, OTHER), (PLAIN,)]))
+        _, made.port = made.bastion()
+        (folder / "config").write_text(CONFIG.format(port=made.port, folder=folder))
+        yield made
+    finally:
+        docker("rm", "-f", "-v", *made.containers)
+        docker("network", "rm", made.network)
+
+
+@pytest.fixture
+def nothing_is_left(site: Site) -> Iterator[None]:
+    """However a run ends: no ssh of it is there afterwards."""
+    site.calls()
+    yield
+    until(lambda: site.processes() == [], 5)

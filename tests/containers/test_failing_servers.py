@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +10,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import Pyinfra, Result, without_colours
+from support.containers import DATABASE, PASSWORD, USER, Container, Start
+from support.operator import Pyinfra, Result, finish, inventory_file
+from support.operator import start as start_run
+from support.waiting import until
 
-from .conftest import DATABASE, PASSWORD, USER, Container, Start
+pytestmark = pytest.mark.everything
 
 TIMEOUT = 4
 """Seconds of statement_timeout; a message is given up 10 seconds after it, and the one attempt to look again after 10 more."""
@@ -32,13 +33,6 @@ def waits(server: Container) -> bool:
     return "pg_try_advisory_xact_lock" in server.docker("logs")
 
 
-def until(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 @pytest.mark.alone
 def test_three_hosts_fail_alone_and_the_next_run_finishes_them(start: Start, pyinfra: Pyinfra, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
@@ -46,24 +40,17 @@ def test_three_hosts_fail_alone_and_the_next_run_finishes_them(start: Start, pyi
     stopped, paused, restarted = (servers[name] for name in ("db03", "db06", "db09"))
     data = {f"@postgres/{name}": {**server.data, "statement_timeout": f"{TIMEOUT}s"} for name, server in servers.items()}
     environment = {**os.environ, "PGPASSWORD": PASSWORD}
-    inventory = tmp_path / "fleet.py"
-    inventory.write_text(f"hosts = {list(data.items())!r}\n")
     stopped.docker("stop", "-t", "1")
     holders = [holding(paused), holding(restarted)]
 
-    command = [str(Path(sys.executable).parent / "pyinfra"), str(inventory), "-y", "deploy.apply"]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as run:
+    with start_run(inventory_file(tmp_path, data), "-y", "deploy.apply", environment=environment) as run:
         until(lambda: waits(paused) and waits(restarted))
         paused.docker("pause")
         restarted.docker("restart", "-t", "1")
         happened = time.monotonic()
-        assert run.stdout is not None
-        out = run.stdout.read()
+        done = finish(run, timeout=120)
     took = time.monotonic() - happened
     paused.docker("unpause")
-    done = Result(run.returncode, without_colours(out))
 
     assert done.code == 1, done.out
     assert "Traceback" not in done.out

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
-from conftest import Pyinfra
+import pytest
+from support.containers import PASSWORD, Start
+from support.operator import Pyinfra
 
-from .conftest import PASSWORD, Start
+pytestmark = pytest.mark.everything
 
 
 def test_a_container_is_deployed_and_a_second_run_changes_nothing(start: Start, pyinfra: Pyinfra) -> None:

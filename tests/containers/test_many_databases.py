@@ -6,11 +6,12 @@ import os
 import time
 from pathlib import Path
 
-import measure
 import psycopg
 import pytest
+from support import measure
+from support.containers import DATABASE, PASSWORD, USER, Container, Start
 
-from .conftest import DATABASE, PASSWORD, USER, Container, Start
+pytestmark = pytest.mark.everything
 
 COUNT = 500
 

@@ -8,34 +8,24 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import ROOT, Pyinfra, Result
+from support.containers import DATABASE, PASSWORD, USER, Container, Start, write_tls
+from support.files import password_file
+from support.operator import PYINFRA, Pyinfra, Result
+from support.project import ROOT
+from support.tls import new_authority
 
-from .conftest import DATABASE, PASSWORD, USER, Container, Start
+pytestmark = pytest.mark.everything
 
 PROD = str(ROOT / "inventories" / "prod.py")
 REGIONS = ("eu-1", "eu-2", "us-1")
-
-TLS = """
-cp /tls/server.crt /tls/server.key "$PGDATA"
-chmod 600 "$PGDATA/server.key"
-echo "ssl = on" >>"$PGDATA/postgresql.conf"
-"""
-
-
-def new_authority() -> Any:
-    import trustme  # imports ssl, which gevent wants to patch before, when other tests import pyinfra
-
-    return trustme.CA()
 
 
 @dataclass
@@ -51,31 +41,18 @@ class Fleet:
 def fleet(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     """Three servers with certificates of a private authority for localhost, their service file and their password file."""
     folder = tmp_path_factory.mktemp("tls")
-    authority = new_authority()
-    authority.cert_pem.write_to_path(str(folder / "root.crt"))
-    certificate = authority.issue_cert("localhost")
-    mounted = folder / "server"
-    mounted.mkdir()
-    certificate.private_key_pem.write_to_path(str(mounted / "server.key"))
-    certificate.cert_chain_pems[0].write_to_path(str(mounted / "server.crt"))
-    for path in (mounted, *mounted.iterdir()):
-        path.chmod(0o755)  # a key for the tests, read by the server's own user
-    script = folder / "tls.sh"
-    script.write_text(TLS)
-    script.chmod(0o644)
-    servers = {region: start(scripts=[script], folders={mounted: "/tls"}) for region in REGIONS}
+    write_tls(folder, "localhost")
+    servers = {region: start(scripts=[folder / "tls.sh"], folders={folder / "server": "/tls"}) for region in REGIONS}
 
-    sections, passwords = [], []
-    escaped = PASSWORD.replace("\\", "\\\\").replace(":", "\\:")
+    sections, logins = [], []
     for region, server in servers.items():
         sections.append(
             f"[integration-health-{region}]\nhost=localhost\nport={server.port}\ndbname={DATABASE}\nuser={USER}\n"
             f"sslrootcert={folder / 'root.crt'}\n\n"
         )
-        passwords.append(f"localhost:{server.port}:{DATABASE}:{USER}:{escaped}\n")
+        logins.append(f"localhost:{server.port}:{DATABASE}:{USER}")
     (folder / "services.conf").write_text("".join(sections), encoding="utf-8")
-    (folder / "pgpass").write_text("".join(passwords), encoding="utf-8")
-    (folder / "pgpass").chmod(0o600)
+    password_file(folder / "pgpass", PASSWORD, *logins)
     return Fleet(servers, folder)
 
 
@@ -182,7 +159,7 @@ def test_nothing_that_a_run_leaves_behind_has_the_password(files: Fleet, tmp_pat
     for words in runs:
         with watched_processes() as seen:
             done = subprocess.run(
-                [str(Path(sys.executable).parent / "pyinfra"), *words],
+                [PYINFRA, *words],
                 cwd=tmp_path,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import MIGRATION, ROOT, Pyinfra
-from servers import Database
-from versions import one_server
+from support.operator import PYINFRA, Pyinfra, inventory_file, without_colours
+from support.project import MIGRATION, ROOT
+from support.servers import Database
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     script = folder / "bin" / "pyinfra"
-    ours = (Path(sys.executable).parent / "pyinfra").read_text().split("\n", 1)
+    ours = Path(PYINFRA).read_text().split("\n", 1)
     script.write_text(f"#!{python}\n{ours[1]}")
     script.chmod(0o755)
     return script
@@ -52,7 +52,7 @@ def run(script: Path, folder: Path, *words: str, environment: dict[str, str] | N
     done = subprocess.run(
         [str(script), *words], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
     )
-    out = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    out = without_colours(done.stdout)
     assert done.returncode == 0, out
     return out
 
@@ -75,13 +75,12 @@ def test_the_installed_package_is_the_one_that_runs(installed: Path, tmp_path: P
     assert all(Path(line).resolve().is_relative_to(root) for line in lines), lines
 
 
-@one_server
 @pytest.mark.parametrize("shadow", [False, True], ids=["empty folder", "folder with a deploy.py"])
 def test_the_wheel_deploys_from_a_folder_with_only_an_inventory(
     database: Database, installed: Path, tmp_path: Path, shadow: bool
 ) -> None:
     """A deploy.py of the user's own, which is what many call theirs, is in nobody's way under the `pyinfra` command."""
-    (tmp_path / "inventory.py").write_text(f"hosts = [('@postgres/x', {database.data!r})]\n")
+    inventory_file(tmp_path, {"@postgres/x": database.data})
     if shadow:
         (tmp_path / "deploy.py").write_text("raise SystemExit('the deploy.py of the user was imported')\n")
     environment = database.server.environment()

@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+import re
 from pathlib import Path
 
 import pytest
-import transcript
-from conftest import MIGRATION, ROOT
-from stage import Given, Servers, Stage
-
-FOLDER = ROOT / "runbooks"
-
-EVENTS = """INSERT INTO integration_events (integration_id, event_type, severity, occurred_at)
-SELECT 'airbnb', 'booking_loss', 'low', now() - make_interval(days => day, mins => 1) FROM generate_series(1, 300) AS day;"""
-"""One a day: 211 are older than 90 days."""
-
-BY_HAND = MIGRATION.read_text(encoding="utf-8")
-
-ALMOST = (
-    BY_HAND
-    + """ALTER TABLE integration_events ALTER severity DROP NOT NULL;
-DROP INDEX idx_integration_events_type;
-INSERT INTO integration_events (integration_id, event_type, occurred_at) VALUES ('airbnb', 'booking_loss', now());"""
-)
-
-PAGES = {
-    "first-deploy": Given(empty=("eu-1", "us-1")),
-    "add-a-host": Given(deployed=("eu-1",), empty=("us-1",)),
-    "dry-run-and-approval": Given(empty=("eu-1",)),
-    "canary-and-rollout": Given(empty=("eu-1", "us-1")),
-    "a-host-failed": Given(empty=("eu-1", "us-1")),
-    "drift-found": Given(deployed=("eu-1", "us-1")),
-    "revert": Given(deployed=("eu-1", "us-1"), sql={"eu-1": EVENTS}),
-    "adopt-a-hand-made-schema": Given(empty=("eu-1", "us-1"), sql={"eu-1": BY_HAND, "us-1": ALMOST}),
-    "retention": Given(deployed=("eu-1",), sql={"eu-1": EVENTS}),
-    "rotate-credentials": Given(deployed=("eu-1", "us-1")),
-    "restore-from-backup": Given(deployed=("eu-1",), sql={"eu-1": EVENTS}),
-    "upgrade-postgresql": Given(deployed=("eu-1",), sql={"eu-1": EVENTS}, labels={"eu-1": "pypi16"}),
-}
-"""What there is when a page is opened."""
+from support import transcript
+from support.stage import FOLDER, PAGES, Servers, Stage, read
 
 SECTIONS = ["When", "How", "How you know that it worked", "How to go back"]
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    started: Servers = {}
-    yield started
-    with ExitStack() as ends:
-        for server in started.values():
-            ends.callback(server.remove)
-            ends.callback(server.stop)
-
-
-def read(page: str) -> str:
-    return (FOLDER / f"{page}.md").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.everything
+@pytest.mark.server
 def test_a_page_is_what_happens(page: str, servers: Servers, tmp_path: Path) -> None:
     text = read(page)
     stage = Stage(PAGES[page], text, tmp_path, servers)
@@ -81,3 +36,19 @@ def test_a_page_says_when_how_how_you_know_and_how_to_go_back_and_shows_all_but_
 
 def test_each_page_is_run() -> None:
     assert {path.stem for path in FOLDER.glob("*.md")} - {"README"} == PAGES.keys()
+
+
+@pytest.mark.parametrize("page", sorted(FOLDER.glob("*.md")), ids=lambda path: path.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.is_file(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in anchors, link
+
+
+def test_every_page_is_listed() -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (FOLDER / "README.md").read_text(encoding="utf-8"))
+    assert {path.name for path in FOLDER.glob("*.md")} - set(listed) == {"README.md"}

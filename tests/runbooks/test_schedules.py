@@ -11,22 +11,21 @@ import sys
 from pathlib import Path
 
 import pytest
-import test_pages
-import transcript
-from conftest import IN_CI
-from stage import Servers, Stage
+from support import transcript
+from support.requirements import missing
+from support.stage import PAGES, Servers, Stage, read
+
+pytestmark = pytest.mark.everything
 
 UNITS = "etc/systemd/system"
 PURGE = "integration-health-purge"
 HOME = "srv/integration-health"
 LEFT = "SELECT count(*) FROM integration_events"
 
-servers = test_pages.servers
-
 
 def install(folder: Path) -> None:
     """The page's files under /etc, whose /srv/integration-health is in `folder`."""
-    text = test_pages.read("retention").replace(f"/{HOME}", f"{folder}/{HOME}")
+    text = read("retention").replace(f"/{HOME}", f"{folder}/{HOME}")
     (folder / HOME).mkdir(parents=True)
     (folder / HOME / "venv").symlink_to(sys.prefix)
     for block in transcript.blocks(text):
@@ -38,8 +37,8 @@ def install(folder: Path) -> None:
 @pytest.fixture
 def stage(servers: Servers, tmp_path: Path) -> Stage:
     """A database with old events, the page's schedules and its inventory."""
-    text = test_pages.read("retention")
-    made = Stage(test_pages.PAGES["retention"], text, tmp_path, servers)
+    text = read("retention")
+    made = Stage(PAGES["retention"], text, tmp_path, servers)
     install(tmp_path)
     (inventory,) = [block for block in transcript.blocks(text) if block.language == "python"]
     made.write(inventory)
@@ -101,6 +100,7 @@ def start(stage: Stage, name: str, *, path: str = "/usr/local/sbin:/usr/local/bi
         ).returncode
 
 
+@pytest.mark.server
 def test_the_cron_line_purges_and_sends_mail_only_when_it_fails(stage: Stage) -> None:
     quiet = run_by_cron(stage)
     assert (quiet.returncode, quiet.stdout) == (0, "")
@@ -113,6 +113,7 @@ def test_the_cron_line_purges_and_sends_mail_only_when_it_fails(stage: Stage) ->
     assert "Traceback" not in mail.stdout
 
 
+@pytest.mark.server
 def test_the_service_purges_and_the_unit_for_failures_mails_its_log(stage: Stage) -> None:
     assert start(stage, f"{PURGE}.service") == 0
     assert psql(stage, LEFT) == "89"
@@ -134,8 +135,7 @@ def test_the_service_purges_and_the_unit_for_failures_mails_its_log(stage: Stage
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     install(tmp_path)
     if shutil.which("systemd-analyze") is None:
-        reason = "Debian's systemd is not installed"
-        pytest.fail(reason) if IN_CI else pytest.skip(reason)
+        missing("Debian's systemd is not installed")
     files = sorted(str(path) for path in (tmp_path / UNITS).iterdir())
     assert len(files) == 3
     verified = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True)

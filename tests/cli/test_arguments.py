@@ -1,0 +1,35 @@
+"""Unknown words and arguments of a verb: the run is refused in one sentence and nothing is written anywhere."""
+
+from __future__ import annotations
+
+import pytest
+from support.operator import Pyinfra, ended, run
+from support.servers import Database
+
+KNOWN = (
+    "audit, batch_rows, checks, health_retention_days, ignore_missing, lock_timeout, lock_wait, "
+    "migrations, owner, probe_rows, query_budget_ms, repair_invalid_indexes, replay_wait, report, retention_days, schema, "
+    "secret_variables, statement_timeout, variables"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["foo=1"], f"deploy.apply: unknown argument 'foo'; use one of {KNOWN}"),
+        (["shcema=x"], "deploy.apply: unknown argument 'shcema'; use one of schema"),
+        (["foo"], f"deploy.apply: 'foo' is no argument; write KEY=VALUE, with one of {KNOWN}"),
+        (["schema=public", "schema"], f"deploy.apply: 'schema' is no argument; write KEY=VALUE, with one of {KNOWN}"),
+        (["postgres_port=5"], "deploy.apply: 'postgres_port' says where a host is; set it in the inventory"),
+        (["query_budget_ms=fast"], "@postgres/one: data key 'query_budget_ms': 'fast' is not usable: expected a valid integer"),
+    ],
+)
+def test_unknown_words_and_arguments_of_a_verb_are_refused(
+    pyinfra: Pyinfra, database: Database, words: list[str], sentence: str
+) -> None:
+    before = database.dump()
+
+    result = run(pyinfra, {"@postgres/one": database.data}, "-y", "deploy.apply", *words)
+
+    assert (ended(result), result.code) == (sentence, 1)
+    assert database.dump() == before

