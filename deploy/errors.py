@@ -9,6 +9,11 @@ from pyinfra.api.exceptions import PyinfraError
 
 from deploy.problems import Problem
 
+BUSY = frozenset({"55P03", "40P01", "40001"})
+"""SQLSTATEs that another attempt may not meet: lock_timeout, a deadlock's victim, a serialization failure."""
+
+_INSUFFICIENT_PRIVILEGE = "42501"
+
 _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
 """The next step for an SQLSTATE where the server names none: query_canceled."""
 
@@ -21,17 +26,27 @@ _cli = sys.modules.get("pyinfra_cli.exceptions")
 class RunRefused(PyinfraError, *([_cli.CliError] if _cli else [])):  # type: ignore[misc]
     """The whole run is refused with one sentence and exit code 1."""
 
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
 
 class NoHosts(RunRefused):
     """The last host failed."""
+
+
+def source_refused(place: object, text: str, next: str = "") -> RunRefused:
+    """For what can't be read at `place`, a folder or a file of a source."""
+    return RunRefused(Problem("source", f"{place}: {text}", next))
 
 
 @dataclass(frozen=True)
 class SqlError:
     """An error of the server or of the connection to it.
 
-    `sqlstate` is None when the connection was lost or a deadline passed. `line` and `column` count from 1 and are None
-    when the server gave no position; `text` is that line of the SQL, `name` the file or statement it stands in.
+    `sqlstate` is None when the connection was lost or a deadline passed, or when we refused to send the SQL: then `kind` says
+    of which kind that is. `line` and `column` count from 1 and are None when the server gave no position; `text` is that line
+    of the SQL, `name` the file or statement it stands in.
     """
 
     message: str
@@ -43,6 +58,16 @@ class SqlError:
     line: int | None = None
     column: int | None = None
     text: str | None = None
+    kind: str = "connection"
+
+    @property
+    def problem(self) -> Problem:
+        """The summary, as a problem of the kind that its SQLSTATE tells."""
+        if self.sqlstate is None:
+            return Problem(self.kind, self.summary)
+        if self.sqlstate in BUSY:
+            return Problem("busy", self.summary)
+        return Problem("privilege" if self.sqlstate == _INSUFFICIENT_PRIVILEGE else "statement", self.summary)
 
     @property
     def summary(self) -> str:
@@ -50,28 +75,36 @@ class SqlError:
         place = ":".join(str(part) for part in (self.name, self.line, self.column) if part is not None)
         return ": ".join(part for part in (place, self.sqlstate, " ".join(self.message.split())) if part)
 
-    def lines(self) -> list[str]:
-        """The summary, then the offending line with a caret under the column, detail, hint and context."""
-        lines = [self.summary]
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What follows the summary: the offending line with a caret under the column, detail, hint and context."""
+        lines = []
         if self.text is not None and self.column is not None:
             shown = self.text.expandtabs(1)
             start = max(0, self.column - 60)
             lines += ["    " + shown[start : start + 100], "    " + " " * (self.column - 1 - start) + "^"]
         hint = self.hint or _HINTS.get(self.sqlstate or "")
-        extras = (("DETAIL", self.detail), ("HINT", hint), ("CONTEXT", self.context))
-        for label, value in extras:
+        for label, value in (("DETAIL", self.detail), ("HINT", hint), ("CONTEXT", self.context)):
             if value:
                 lines.append(f"{label}: {' '.join(value.split())}")
-        return lines
+        return tuple(lines)
+
+    def lines(self) -> list[str]:
+        return [self.summary, *self.details]
 
 
 class HostFailed(Exception):
     """Raised anywhere below an operation body: its host fails for `problem`, and no other host does. `details` are more lines."""
 
-    def __init__(self, problem: Problem | str, *details: str) -> None:
-        self.problem = problem if isinstance(problem, Problem) else Problem("failed", problem)
+    def __init__(self, problem: Problem, *details: str) -> None:
+        self.problem = problem
         self.details = details
-        super().__init__(str(self.problem), *details)
+        super().__init__(str(problem), *details)
+
+    @classmethod
+    def of(cls, error: SqlError, *details: str) -> HostFailed:
+        """For an error of the server; `details` come after its own."""
+        return cls(error.problem, *error.details, *details)
 
     @property
     def lines(self) -> tuple[str, ...]:

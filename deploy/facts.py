@@ -14,6 +14,7 @@ from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
 from deploy.plan import pending, target
 from deploy.plan.observation import observe
+from deploy.statements import statement
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Status(PostgresFact[dict[str, Any]]):
             self._target = target.resolve(host.name, host.data.dict())
         except RunRefused as error:
             self._refused = str(error)
-            return Message("SELECT 1")
+            return Message(statement("session/ping.sql.j2"))
         return target.read(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:
@@ -84,8 +85,9 @@ class Status(PostgresFact[dict[str, Any]]):
         if answer.error is not None:
             return {"error": answer.error.summary}
         seen = observe(answer)
-        made = pending.make(self._target, seen)
-        recorded = {row.version for row in seen.rows}
+        made = pending.plan(self._target, seen)
+        problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)
+        recorded = {row.version for row in seen.ledger.rows}
         versions = [migration.version for migration in self._target.source.migrations]
         return {
             "version": seen.server_version,
@@ -94,6 +96,7 @@ class Status(PostgresFact[dict[str, Any]]):
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
             "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
-            "problem": made.problem or pending.existing_table_problem(self._target, seen, made.pending),
+            "problem": str(problem) if problem is not None else None,
+            "kind": problem.kind if problem is not None else None,
             "error": None,
         }

@@ -14,12 +14,16 @@ NOT_ATTEMPTED = "not attempted"
 
 @dataclass(frozen=True)
 class Violation:
-    """What a check found: `object` is `table.column` or the name of a table, constraint or index."""
+    """What a check found: `object` is `table.column` or the name of a table, constraint or index.
+
+    `about` is what the check says that its rows are about (deploy.source.checks.ABOUT), empty for something else.
+    """
 
     check: str
     object: str
     expected: str
     actual: str
+    about: str = ""
 
     def __str__(self) -> str:
         return f"{self.object}: expected {self.expected}, found {self.actual}"

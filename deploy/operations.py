@@ -13,16 +13,14 @@ from pyinfra.api import FunctionCommand, operation
 
 from deploy.cli import arguments as verb
 from deploy.cli import failure
-from deploy.connection import limits
 from deploy.connection.message import Answer, Commands, Message
-from deploy.connectors.postgres import PostgresConnector
+from deploy.connectors.postgres import PostgresConnector, connections
 from deploy.errors import HostFailed, SqlError
 from deploy.execution import down_file, executor, failover, non_transactional, probe, record
 from deploy.execution.executor import Run
 from deploy.facts import HostState
 from deploy.findings import Probed
-from deploy.plan import adoption, privileges, reversal, standby, target
-from deploy.plan import pending as plan
+from deploy.plan import adoption, pending, reversal, standby, target
 from deploy.plan.observation import Observation, observe
 from deploy.plan.target import Target
 from deploy.report import console
@@ -43,10 +41,10 @@ def migrate(**arguments: Any) -> Commands:
     """
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    planned = plan.make(wanted, seen)
-    problem = planned.problem or plan.existing_table_problem(wanted, seen, planned.pending)
+    planned = pending.plan(wanted, seen)
+    problem = planned.problem or pending.existing_table_problem(wanted, seen, planned.pending)
     if problem is not None:
-        yield from failure.fail([problem])
+        yield from failure.fail([str(problem)])
         return
     for note in planned.notes:
         host.log(note)
@@ -70,16 +68,15 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    planned = plan.make(wanted, seen)
+    planned = pending.plan(wanted, seen, will_run=False)
     if seen.in_recovery:
         host.noop("standby: nothing was reverted")
         return
-    chosen = reversal.plan(wanted.source, seen.rows, to, allow_data_loss=allow_data_loss)
+    chosen = reversal.plan(wanted.source, seen.ledger.rows, to, allow_data_loss=allow_data_loss)
     files = [down for _, down in chosen.steps]
-    problem = privileges.ledger_read_problem(wanted, seen) or planned.compared.problem or chosen.problem
-    problem = problem or (plan.cannot_run(wanted, seen, files, reverting=True) if files else None)
+    problem = planned.problem or chosen.problem or (pending.cannot_run(wanted, seen, files) if files else None)
     if problem is not None:
-        yield from failure.fail([problem])
+        yield from failure.fail([str(problem)])
         return
     if not chosen.steps:
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
@@ -97,12 +94,12 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    planned = plan.make(wanted, seen, runs=False)
+    planned = pending.plan(wanted, seen, will_run=False)
     decided = adoption.plan(wanted, seen, planned, replace_checksum=replace_checksum)
     for note in (*(() if planned.pending else planned.notes), *decided.notes):
         host.log(note)
-    if decided.problem:
-        yield from failure.fail(decided.problem)
+    if decided.problem is not None:
+        yield from failure.fail([str(decided.problem), *decided.details])
         return
     migration = wanted.source.migrations[-1]
     if decided.action is None:
@@ -151,8 +148,8 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     """
     wanted = target.resolve(host.name, host.data.dict(), **arguments)
     seen = _read(wanted, arguments)
-    if after_migration and not state.is_executing and (pending := plan.make(wanted, seen).pending):
-        verb.not_verified(f"{len(pending)} migration(s) pending, nothing was applied")
+    if after_migration and not state.is_executing and (files := pending.plan(wanted, seen).pending):
+        verb.not_verified(f"{len(files)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
     lacking = standby.unreplayed(wanted.source, seen)
@@ -167,7 +164,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         return
     probed = _probe(wanted, seen)
     found = probed.add_to(seen.findings(host.name, wanted.check_names))
-    if wanted.checks is None:
+    if not wanted.checks:
         verb.not_verified("this source has no checks")
     else:
         verb.verified(found)
@@ -175,7 +172,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     broken += [f"not run: {reason}" for reason in found.not_run.values()]
     if found.violations or broken:
         yield from failure.fail([*console.violations(found.violations, *verb.room()), *broken], verified=True)
-    elif wanted.checks is None:
+    elif not wanted.checks:
         host.log("not verified: this source has no checks; set `checks`")
     else:
         host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
@@ -210,7 +207,9 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with limits.turn(*cast(PostgresConnector, host.connector).endpoint.server):  # side by side, probes would measure each other
+        with connections(host).exclusive_use(
+            cast(PostgresConnector, host.connector).endpoint
+        ):  # side by side, probes would measure each other
             probed = probe.run(wanted, rows, _send, host.log)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
@@ -247,7 +246,7 @@ def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
             answer, check_error, not_run = _one_by_one(wanted, answer, ask)
     if answer.error is not None:
         busy = answer.error.sqlstate in executor.BUSY
-        raise HostFailed(*(replace(answer.error, hint=executor.tried(wanted.settings)) if busy else answer.error).lines())
+        raise HostFailed.of(replace(answer.error, hint=executor.tried(wanted.settings)) if busy else answer.error)
     seen = observe(answer, check_error, getattr(host.connector, "login_pid", None), not_run)
     failover.check_same_server(seen.server)
     host.connector_data["observation"] = (wanted, seen)

@@ -1,135 +1,117 @@
-"""psycopg's connection with two things more: its waits can be given up, and it goes through a bastion where there is one."""
+"""psycopg's connection: its waits end at a deadline, and it goes through a bastion where there is one."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator
-from typing import Any, ClassVar, cast
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import psycopg
-from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.abc import PQGen
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
 
-from deploy.connection.bastion import Bastion
-from deploy.connection.timeouts import Check
-from deploy.connection.tunnel import LOOPBACK, Tunnel
+from deploy.connection import conninfo
+from deploy.connection.endpoint import Address, Endpoint
+from deploy.connection.ssh import LOOPBACK, Bastions, Login
 
-_IN_TURN = {"prefer": ("require", "does not support SSL", "disable"), "allow": ("disable", "no encryption", "require")}
-"""The modes in which libpq may connect a second time, which a tunnel's port doesn't take: first, when not to end there, then."""
+RV = TypeVar("RV")
 
 
-class Connection(psycopg.Connection[Any]):
-    """A connection whose waits end when `check` gives up, with gevent and without."""
+class NoAnswer(Exception):
+    """The server is not waited for any longer; the argument ends the sentence `no answer from SERVER`."""
 
-    check: Check | None = None
-    bastion: ClassVar[Bastion | None] = None
-    _tunnel: Tunnel | None = None
 
-    @classmethod
-    def through(cls, bastion: Bastion | None) -> type[Connection]:
-        """The class of connections through `bastion`. Their `host`, `port` and `hostaddr` are spelt out, as Endpoint has them."""
-        return cls if bastion is None else cast("type[Connection]", type("Connection", (cls,), {"bastion": bastion}))
+class Connection(psycopg.Connection[TupleRow]):
+    """A connection whose waits raise NoAnswer at the deadline, with gevent and without."""
 
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        if self.check is not None:
-            gen = _checked(gen, self.check)
-        return super().wait(gen, *args, **kwargs)
+    _deadline: tuple[float, str] | None = None
+    route: Route | None = None
 
-    def close(self) -> None:
-        """Doesn't wait. Safe twice."""
-        super().close()
-        if self._tunnel is not None:
-            self._tunnel.close()
+    def set_deadline(self, seconds: float | None) -> None:
+        """So many seconds from now; None: wait as long as the connection lives."""
+        self._deadline = None if seconds is None else (time.monotonic() + seconds, f"within {seconds:g} s")
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        if self._deadline is not None:
+            gen = _until(gen, *self._deadline)
+        return super().wait(gen, interval, timeout)
 
     @property
-    def reached(self) -> tuple[str, str]:
-        """Host and port of the server."""
-        return self.info.host, self._tunnel.target[1] if self._tunnel is not None else str(self.info.port)
+    def address(self) -> Address:
+        """The server that was reached, as the inventory has it."""
+        host, port = self.info.host, str(self.info.port)
+        return Address(host, None, port) if self.route is None else self.route.address_of(port)
 
-    def failure(self) -> str | None:
-        """Why the way through the bastion has ended, after the connection was lost; None when that wasn't the reason."""
-        return self._tunnel.failure() if self._tunnel is not None else None
-
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
-        """psycopg's attempt to reach one server. Through a bastion, libpq has the real name for TLS and the tunnel's address."""
-        if cls.bastion is None:
-            return (yield from super()._connect_gen(conninfo))
-        given = conninfo_to_dict(conninfo)
-        if not given.get("host"):
-            raise psycopg.OperationalError(
-                "postgres_ssh needs a server's name or address, which this section of the service file does not give"
-            )
-        mode = given.get("sslmode")
-        first, words, second = _IN_TURN.get(str(mode), (mode, None, None))
-        try:
-            return (yield from cls._tunnel_gen(make_conninfo(conninfo, sslmode=first)))
-        except psycopg.OperationalError as error:
-            if words is None or words not in str(error):
-                raise
-        return (yield from cls._tunnel_gen(make_conninfo(conninfo, sslmode=second)))
-
-    @classmethod
-    def _tunnel_gen(cls, conninfo: str) -> Generator[Any, Any, Any]:
-        """One connection of libpq through a tunnel of its own."""
-        assert cls.bastion is not None
-        given = conninfo_to_dict(conninfo)
-        host, port = given["host"], given["port"] or "5432"
-        tunnel = Tunnel(cls.bastion, str(given["hostaddr"]), str(port))
-        try:
-            here = make_conninfo(conninfo, hostaddr=LOOPBACK, port=tunnel.port, password=_password(conninfo))
-            connection = yield from _joined(super()._connect_gen(here), tunnel)
-        except (psycopg.Error, OSError) as error:
-            said = str(error).replace(f'"{LOOPBACK}", port {tunnel.port} ', f'"{host}", port {port} ')
-            failed = tunnel.failure()
-            tunnel.close()
-            raise psycopg.OperationalError(failed or said, pgconn=getattr(error, "pgconn", None)) from None
-        except BaseException:
-            tunnel.close()
-            raise
-        connection._tunnel = tunnel
-        return connection
-
-    def _cancel_gen(self) -> Generator[Any, Any, None]:
-        """psycopg's request to cancel: libpq sends it to where the connection goes, so the tunnel's port is opened once more."""
-        if self._tunnel is None:
-            return (yield from super()._cancel_gen())
-        try:
-            again = self._tunnel.again()
-        except OSError as error:
-            raise psycopg.OperationalError(str(error)) from None
-        with contextlib.closing(again):
-            try:
-                yield from _joined(super()._cancel_gen(), again)
-            except OSError as error:
-                raise psycopg.OperationalError(str(error)) from None
+    def ssh_failure(self) -> str | None:
+        """Why the bastion ended the connection after it was lost; None when that wasn't the reason."""
+        return self.route.login.failure() if self.route is not None else None
 
 
-def _joined(steps: Generator[Any, Any, Any], tunnel: Tunnel) -> Generator[Any, Any, Any]:
-    """The steps of libpq; its socket is known at the first wait."""
+class Route:
+    """The way of one connection through a bastion: a loopback port for each of the servers that libpq may choose."""
+
+    def __init__(self, login: Login, hosts: Sequence[Address]) -> None:
+        """Raises OSError in ssh's words."""
+        self.login = login
+        self._hosts = hosts
+        self._ports = [str(login.forward(one.hostaddr or one.host or "", one.port)) for one in hosts]
+        self._log_size = login.log_size()
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """libpq's, with the real name for TLS."""
+        return {
+            "host": ",".join(one.name or "" for one in self._hosts),
+            "hostaddr": ",".join(LOOPBACK for _ in self._hosts),
+            "port": ",".join(self._ports),
+        }
+
+    def address_of(self, port: str) -> Address:
+        return self._hosts[self._ports.index(port)]
+
+    def reword(self, text: str) -> str:
+        """libpq's words for failed attempts, with the real names, and ssh's words where ssh failed."""
+        for port, address in zip(self._ports, self._hosts, strict=True):
+            here = f'connection to server at "{LOOPBACK}", port {port} failed: '
+            if here not in text:
+                continue
+            if failure := self.login.failure(port, self._log_size):
+                attempt = rf"{re.escape(here)}(?:(?!\n- host: |\nMultiple connection).)*"
+                text = re.sub(attempt, failure.replace("\\", r"\\"), text, flags=re.DOTALL)
+            else:
+                text = text.replace(here, f'connection to server at "{address.name}", port {address.port} failed: ')
+        return text
+
+
+def connect(endpoint: Endpoint, parameters: Mapping[str, str], bastions: Bastions) -> Connection:
+    """Open a connection to the endpoint with these parameters. Raises psycopg.Error, OSError or UnicodeError."""
+    if endpoint.bastion is None:
+        return Connection.connect(make_conninfo("", **parameters), autocommit=True)
+    if endpoint.hosts[0].name is None:
+        raise OSError("postgres_ssh needs a server's name or address, which this section of the service file does not give")
+    route = Route(bastions.login(endpoint.bastion), endpoint.hosts)
+    # libpq would look for the password of the loopback's port
+    passwords = (conninfo.password({**parameters, **address.parameters}) for address in endpoint.hosts)
+    through = {**parameters, **route.parameters, "password": next(filter(None, passwords), None)}
     try:
-        wanted = next(steps)
-        tunnel.join(wanted[0])
-        while True:
-            wanted = steps.send((yield wanted))
-    except StopIteration as stop:
-        return stop.value
+        connection = Connection.connect(make_conninfo("", **through), autocommit=True)
+    except psycopg.OperationalError as error:
+        raise psycopg.OperationalError(route.reword(str(error)), pgconn=error.pgconn) from None
+    connection.route = route
+    return connection
 
 
-def _password(conninfo: str) -> str | None:
-    """The password that libpq has for the real host and port, from the connection string, the service, PGPASSWORD or .pgpass.
-
-    libpq looks into .pgpass before it goes anywhere (fe-connect.c, pqConnectOptions2), and from here it goes nowhere.
-    """
-    return pq.PGconn.connect_start(make_conninfo(conninfo, hostaddr="none").encode()).password.decode() or None
-
-
-def _checked(gen: Generator[Any, Any, Any], check: Check) -> Generator[Any, Any, Any]:
+def _until(gen: PQGen[RV], deadline: float, words: str) -> PQGen[RV]:
+    """The steps of `gen`; between two of them psycopg waits for at most its interval."""
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
-            check()
+            if time.monotonic() > deadline:
+                raise NoAnswer(words)
             wanted = gen.send(ready)
     except StopIteration as stop:
-        return stop.value
+        result: RV = stop.value
+        return result

@@ -2,8 +2,7 @@
 
 pyinfra connects all hosts before it does anything and keeps them to the end; 500 databases on one server would exhaust it.
 Here each open connection holds a slot of its server. A connection that is idle, outside a transaction, gives its slot up when
-another host waits for one, and its host opens a new connection when it needs one again. A server that has no connection free
-for us is waited for; how long it has been so is the same for all its hosts, so that many of them don't wait one after another.
+another host waits for one, and its host opens a new connection when it needs one again.
 """
 
 from __future__ import annotations
@@ -13,83 +12,73 @@ from collections import deque
 from collections.abc import Callable, Hashable
 
 from gevent.event import Event
-from gevent.lock import Semaphore
 
 
 class ConnectionLimit:
-    """The slots of one server. `holder` is whoever holds a connection; a holder is parked while it is idle."""
+    """The slots of one server. `holder` is whoever holds a connection."""
 
-    def __init__(self, limit: int) -> None:
-        self._free = limit
-        self._parked: dict[Hashable, Callable[[], None]] = {}
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._idle: dict[Hashable, Callable[[], None]] = {}
         self._waiting: deque[Event] = deque()
-        self._refused: tuple[float, float] | None = None
+        self.full = FullServer()
 
-    def take(self, holder: Hashable) -> None:
+    def acquire(self, holder: Hashable) -> None:
         """Before a connection is opened: waits until there is a slot for it."""
         if self._free:
             self._free -= 1
-        elif self._parked:
-            close = self._parked.pop(next(iter(self._parked)))
+        elif self._idle:
+            close = self._idle.pop(next(iter(self._idle)))
             close()
         else:
-            turn = Event()
-            self._waiting.append(turn)
-            turn.wait()
+            slot = Event()
+            self._waiting.append(slot)
+            slot.wait()
 
-    def resume(self, holder: Hashable) -> bool:
-        """Before a connection is used again. Whether it was parked."""
-        return self._parked.pop(holder, None) is not None
+    def reuse(self, holder: Hashable) -> bool:
+        """Before a connection is used again. Whether it was idle."""
+        return self._idle.pop(holder, None) is not None
 
-    def park(self, holder: Hashable, close: Callable[[], None]) -> None:
+    def release_idle(self, holder: Hashable, close: Callable[[], None]) -> None:
         """After use: the connection stays open until someone needs its slot; `close` must not block."""
         if self._waiting:
             close()
             self._waiting.popleft().set()
         else:
-            self._parked[holder] = close
+            self._idle[holder] = close
 
-    def give_back(self, holder: Hashable) -> None:
+    def release(self, holder: Hashable) -> None:
         """After the connection was closed."""
-        self._parked.pop(holder, None)
+        self._idle.pop(holder, None)
         if self._waiting:
             self._waiting.popleft().set()
         else:
             self._free += 1
 
-    def shed(self) -> None:
+    def close_idle(self) -> None:
         """Close every idle connection, because the server has none free for the one that is needed."""
-        parked, self._parked = self._parked, {}
-        for holder, close in parked.items():
+        idle, self._idle = self._idle, {}
+        for holder, close in idle.items():
             close()
-            self.give_back(holder)
+            self.release(holder)
 
-    def refused(self) -> float:
-        """The server said that it has no connection free: seconds for which it has been saying so."""
+
+class FullServer:
+    """Since when a server has no connection free for us: all its hosts share that wait, and don't wait one after another."""
+
+    _PAUSE = 10.0
+    """Seconds without a refusal after which the next one begins a new wait."""
+
+    def __init__(self) -> None:
+        self._refused: tuple[float, float] | None = None
+
+    def seconds_without_a_slot(self) -> float:
+        """After the server has refused a connection: seconds for which it has been doing so."""
         now = time.monotonic()
         first, last = self._refused or (now, now)
-        self._refused = (first if now - last < _PAUSE else now, now)
+        self._refused = (first if now - last < self._PAUSE else now, now)
         return now - self._refused[0]
 
     def accepted(self) -> None:
-        """The server opened a connection."""
+        """The server has opened a connection."""
         self._refused = None
-
-
-_PAUSE = 10.0
-"""Seconds without a refusal after which the next one is the first of a new row."""
-
-_servers: dict[tuple[str, str], ConnectionLimit] = {}
-
-
-def slots(host: str, port: str, limit: int) -> ConnectionLimit:
-    """The slots of the server at `host` and `port`, the same for every caller of a run; the first caller's limit holds."""
-    return _servers.setdefault((host, port), ConnectionLimit(limit))
-
-
-_turns: dict[tuple[str, str], Semaphore] = {}
-
-
-def turn(host: str, port: str) -> Semaphore:
-    """What one connection at a time may do to the server at `host` and `port`: `with turn(...)`. Hold no transaction before."""
-    return _turns.setdefault((host, port), Semaphore())

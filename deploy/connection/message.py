@@ -1,6 +1,6 @@
-"""`Message`: SQL that the connector sends as one simple-protocol message, and the answer that comes back.
+"""`Message`: SQL that is sent to the server at once, and the answer that comes back.
 
-A script is made of named parts, so that an error position in the message can be given as file, line and column.
+It is made of named fragments, so that the position of an error in it can be given as file, line and column.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class File(Fragment):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command gave: the rows of all its statements, in order, or the error that ended it."""
+    """The rows of all statements of a message, in order, or the error that ended it."""
 
     rows: tuple[dict[str, Any], ...] = ()
     error: SqlError | None = None
@@ -65,12 +65,12 @@ class Answer:
 
 
 class Message(StringCommand):
-    """One message of SQL.
+    """SQL for one round trip, as a command of pyinfra.
 
-    The connector reports an SQL error in the answer instead of failing the command, so that the caller can judge it:
-    `yield script`, then look at `script.answer`. `statement_timeout` is what it has the server allow each of its statements, in
-    milliseconds (0: no end); None where that is the host's. With `keep_session` the connection is not given up after it,
-    although it is outside a transaction: it holds a lock or settings.
+    An SQL error does not fail the command, it is in the answer: `yield message`, then look at `message.answer`.
+    `statement_timeout` is the one that the message sets for its statements, in milliseconds (0: none); None where the host's
+    holds. With `keep_session` the connection is not given up after it, although it is outside a transaction: it holds a lock or
+    settings.
     """
 
     def __init__(self, *parts: Fragment | str, statement_timeout: int | None = None, keep_session: bool = False) -> None:

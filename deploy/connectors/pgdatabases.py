@@ -67,20 +67,20 @@ def _databases(service: str) -> tuple[tuple[str, ...], str | None]:
     """All databases of the server that take connections, or why they can't be listed."""
     from deploy.connection import conninfo
     from deploy.connection.connect_errors import explain
+    from deploy.connection.connections import Connections
     from deploy.connection.message import Fragment
-    from deploy.connection.session import Session
+    from deploy.settings import Settings
     from deploy.statements import statement
 
-    data = {"postgres_service": service}
-    endpoint = conninfo.endpoint(service, data, {})
+    endpoint = conninfo.endpoint(service, Settings(postgres_service=service))
     if endpoint.dbname is None:
-        endpoint = conninfo.endpoint(service, {**data, "postgres_dbname": "postgres"}, {})
-    session = Session(endpoint, None, _PATIENCE)
+        endpoint = conninfo.endpoint(service, Settings(postgres_service=service, postgres_dbname="postgres"))
+    session = Connections().session(endpoint, 1, _PATIENCE)
     try:
         session.open()
         answer, _ = session.run([Fragment(statement("session/databases.sql.j2"))], _TIMEOUT)
     except Exception as error:
-        return (), explain(error, endpoint)
+        return (), str(explain(error, endpoint))
     finally:
         session.close()
     if answer.error is not None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pyinfra import logger
 from pyinfra.api.command import StringCommand
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
 
-    from deploy.connection.conninfo import Endpoint
+    from deploy.connection.connections import Connections
+    from deploy.connection.endpoint import Endpoint
     from deploy.connection.message import Answer
     from deploy.connection.server import Server
     from deploy.connection.session import Session
@@ -86,13 +88,8 @@ class PostgresConnector(BaseConnector):
 
         prompts.prepare(state)
         run.begin(state)
-        data = host.data.dict()
-        self.settings = settings.read(host.name, data)
-        self.endpoint = conninfo.endpoint(
-            host.name.removeprefix("@postgres/"),
-            data,
-            {"lock_timeout": self.settings.lock_timeout, "statement_timeout": self.settings.statement_timeout},
-        )
+        self.settings = settings.read(host.name, host.data.dict())
+        self.endpoint = conninfo.endpoint(host.name.removeprefix("@postgres/"), self.settings)
         for key in self.endpoint.exposed:
             what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
             logger.warning(
@@ -107,7 +104,7 @@ class PostgresConnector(BaseConnector):
         except Exception as error:
             from deploy.connection.connect_errors import explain
 
-            raise ConnectError(explain(error, self.endpoint)) from None
+            raise ConnectError(str(explain(error, self.endpoint))) from None
         version = session.server_version
         if version < OLDEST_SERVER:
             self.disconnect()
@@ -115,7 +112,7 @@ class PostgresConnector(BaseConnector):
                 f"{session.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
                 "the oldest that is supported; upgrade PostgreSQL"
             )
-        session.park()
+        session.release()
 
     def disconnect(self) -> None:
         session, self._session = self._session, None
@@ -143,14 +140,14 @@ class PostgresConnector(BaseConnector):
             parts = (Fragment(command.get_raw_value() if isinstance(command, StringCommand) else command),)
         timeout = self._timeout(arguments)
         if timeout is None and script is not None:
-            timeout = timeouts.seconds(script, self.settings.statement_timeout)
+            timeout = timeouts.message_timeout(script, self.settings.statement_timeout)
         notices: list[str] = []
         if refused := [key for key, value in arguments.items() if not _is_supported(key, value)]:
             reason = f"{', '.join(refused)}: makes no sense for SQL on a @postgres host; remove it from the command or the data"
             answer = Answer(error=SqlError(reason))
         else:
             answer, notices = self._run(
-                parts, timeout, keep_session=script is not None and script.keep_session, ours=script is not None
+                parts, timeout, keep_session=script is not None and script.keep_session, repeatable=script is not None
             )
         if answer.error is not None and script is None:
             masked = str(command) != parts[0].sql  # then the offending line may hold what pyinfra hides
@@ -174,23 +171,23 @@ class PostgresConnector(BaseConnector):
         return False
 
     def _open(self) -> Session:
-        from deploy.connection.session import Session
-
         if self._session is None:
-            values = self.settings
-            self._session = Session(self.endpoint, values.max_connections_per_server, values.lock_wait / 1000)
+            self._session = self._new_session(self.endpoint)
         before = self._session.label
         self._session.open()
         if self._session.label != before:
             self.host.log(f"reached {self._session.label} of {self.endpoint.label}")
         return self._session
 
+    def _new_session(self, endpoint: Endpoint) -> Session:
+        return connections(self.host).session(endpoint, self.settings.max_connections_per_server, self.settings.lock_wait / 1000)
+
     def others(self) -> dict[str, Server]:
         """Of several hosts in a connection string those that were not reached, as far as they answer, by host and port."""
         from deploy.connection.server import Server
 
         answered = {}
-        for endpoint in self.endpoint.each:
+        for endpoint in self.endpoint.alternatives:
             if self._session is not None and endpoint.label == self._session.label:
                 continue
             answer = self._ask(endpoint)
@@ -204,16 +201,15 @@ class PostgresConnector(BaseConnector):
         """What another server says of itself, on a connection that is closed again."""
         from deploy.connection.connect_errors import explain
         from deploy.connection.message import Answer, Fragment
-        from deploy.connection.session import Session
         from deploy.errors import SqlError
         from deploy.statements import statement
 
-        session = Session(endpoint, self.settings.max_connections_per_server, self.settings.lock_wait / 1000)
+        session = self._new_session(endpoint)
         try:
             session.open()
             return session.run([Fragment(statement("session/server.sql.j2"))], _ANSWER_TIMEOUT)[0]
         except Exception as error:
-            return Answer(error=SqlError(explain(error, endpoint)))
+            return Answer(error=SqlError(str(explain(error, endpoint))))
         finally:
             session.close()
 
@@ -222,7 +218,7 @@ class PostgresConnector(BaseConnector):
         """The process id that the connection was given at its login; a pooler in between gives one of its own invention."""
         return self._session.login_pid if self._session is not None else None
 
-    def _run(self, parts: Any, timeout: float | None, *, keep_session: bool, ours: bool) -> tuple[Any, list[str]]:
+    def _run(self, parts: Any, timeout: float | None, *, keep_session: bool, repeatable: bool) -> tuple[Any, list[str]]:
         from deploy.connection.connect_errors import explain
         from deploy.connection.message import Answer
         from deploy.errors import SqlError
@@ -230,9 +226,9 @@ class PostgresConnector(BaseConnector):
         try:
             session = self._open()
         except Exception as error:
-            return Answer(error=SqlError(explain(error, self.endpoint))), []
+            return Answer(error=SqlError(str(explain(error, self.endpoint)))), []
         try:
-            answer, notices = session.run(parts, timeout, keep_session=keep_session, ours=ours)
+            answer, notices = session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
@@ -251,6 +247,18 @@ class PostgresConnector(BaseConnector):
     def _echo(self, text: str) -> None:
         for line in text.splitlines():
             echo(f"{self.host.print_prefix}{line}", err=True)
+
+
+_connections: WeakKeyDictionary[State, Connections] = WeakKeyDictionary()
+
+
+def connections(host: Host) -> Connections:
+    """What the connections of the host's run share."""
+    from deploy.connection.connections import Connections
+
+    if host.state not in _connections:
+        _connections[host.state] = Connections()
+    return _connections[host.state]
 
 
 def _is_supported(key: str, value: Any) -> bool:

@@ -23,6 +23,7 @@ from deploy.plan.ledger import LedgerHandle, LedgerState
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
+from deploy.problems import Problem
 from deploy.settings import Settings
 from deploy.source.migrations import Migration
 
@@ -74,10 +75,10 @@ class Run:
         if self.history is None:
             return ""
         settings = self.wanted.settings
-        row = audit.record(self.history, migration, action, audit.public(settings.variables, settings.secret_variables))
+        row = audit.record(self.history, migration, action, audit.without_secrets(settings.variables, settings.secret_variables))
         return (audit.create(self.history) if self.creates_history else "") + row
 
-    def dirty_problem(self, version: int) -> str:
+    def dirty_problem(self, version: int) -> Problem:
         return ledger.dirty_problem(self.wanted.source.sqlx.ledger_table, version)
 
     def deadline(self) -> float:
@@ -214,7 +215,7 @@ def check_lock(run: Run, state: LedgerState, deadline: float, *, locked: bool) -
 def check_row(run: Run, migration: Migration, state: LedgerState) -> None:
     """Raise HostFailed when the ledger, read under the lock, forbids to go on; the connector rolls back with the next message."""
     if state.dirty is not None:
-        raise StatementFailed(SqlError(run.dirty_problem(state.dirty)))
+        raise StatementFailed(SqlError(str(run.dirty_problem(state.dirty)), kind="ledger-dirty"))
     if state.checksum is not None and state.checksum != migration.checksum.hex():
         raise StatementFailed(
             SqlError(f"migration {migration.version} was recorded meanwhile with another checksum; run the command again")

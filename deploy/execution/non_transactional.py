@@ -92,7 +92,7 @@ def _run(run: Run, file: Migration, up: Migration, action: Action, deadline: flo
             time.sleep(POLL)
             continue
         if old and not run.wanted.settings.repair_invalid_indexes:
-            raise HostFailed(f"{file.file}: INVALID index {old[0].index} is in the way: {invalid_indexes.next_step(old[:1], None)}")
+            raise HostFailed(invalid_indexes.in_the_way(file, old[0]))
         error = yield from _execute(run, file, up, action, old, marked=state.dirty == up.version)
         left = yield from _left(run, file, before, old, error)
         if error is None and not left:
@@ -194,7 +194,7 @@ def _left(
 
 
 def _invalid() -> Steps[Sequence[InvalidIndex]]:
-    answer = yield from send(Message(statement("no_transaction/state.sql.j2"), keep_session=True))
+    answer = yield from send(Message(statement("indexes/list_invalid.sql.j2"), keep_session=True))
     return [InvalidIndex(**one) for one in answer.value("invalid_indexes")]
 
 

@@ -140,7 +140,7 @@ def _fill(rows: int, send: Send, say: Say) -> SqlError | None:
         if time.monotonic() - shown > _PROGRESS or (last == rows and shown > started):
             shown = time.monotonic()
             say(f"probe: {last:,} of {rows:,} rows in each temporary table ({shown - started:.0f} s)")
-    return send(_message("ANALYZE integration_health, integration_events;")).error
+    return send(_message(statement("probe/analyze.sql.j2"))).error
 
 
 def _judged(result: Probed, query: Query, rows: int, answer: Answer) -> Probed:

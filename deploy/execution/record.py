@@ -58,8 +58,7 @@ def write(run: Run, migration: Migration, adoption: Adoption) -> Commands:
 def _prove(run: Run, migration: Migration) -> Steps[None]:
     """The checks once more, under the lock and in the transaction that writes. Raises HostFailed."""
     wanted = run.wanted
-    assert wanted.checks is not None
-    answer = yield from send(Message(*checks.parts(wanted.checks, **wanted.check_variables)))
+    answer = yield from send(Message(*checks.fragments(wanted.checks)))
     found = [Violation(**row) for row in answer.rows if "check" in row]
     if found:
         yield Message("ROLLBACK")

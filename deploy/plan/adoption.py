@@ -9,6 +9,7 @@ from deploy.plan import privileges
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan, contract_holds
 from deploy.plan.target import Target
+from deploy.problems import Problem
 from deploy.source.migrations import Migration
 
 _TABLES = {"integration_health", "integration_events"}
@@ -18,44 +19,40 @@ _TABLES = {"integration_health", "integration_events"}
 class Adoption:
     """What to write, if anything: `record` a row, or `replace` the checksum `old` (hexadecimal).
 
-    `notes` are for the operator, `problem` lines say why the host is not as wanted.
+    `notes` are for the operator; `problem` says why nothing may be written, `details` are its further lines.
     """
 
     action: Literal["record", "replace"] | None = None
     old: str | None = None
     notes: tuple[str, ...] = ()
-    problem: tuple[str, ...] = ()
+    problem: Problem | None = None
+    details: tuple[str, ...] = ()
 
 
-def plan(target: Target, seen: Observation, planned: Plan, *, replace_checksum: bool) -> Adoption:
-    """Compare the ledger and the catalogs for the packaged migration. Pure."""
+def plan(target: Target, observation: Observation, pending: Plan, *, replace_checksum: bool) -> Adoption:
+    """Compare the ledger and the catalogs for the packaged migration."""
     if not target.settings.packaged:
-        return Adoption(
-            problem=("deploy.adopt proves with the contract of our own schema, and this source is another; unset `migrations`",)
-        )
+        return Adoption(problem=Problem("unsupported", "deploy.adopt works for the packaged migrations only", "unset `migrations`"))
     if not target.holds_contract:
-        return Adoption(
-            problem=("deploy.adopt proves with the contract of our own schema, and these checks are others; unset `checks`",)
-        )
-    if seen.in_recovery:
+        return Adoption(problem=Problem("unsupported", "deploy.adopt works with the packaged checks only", "unset `checks`"))
+    if observation.in_recovery:
         return Adoption(notes=("standby: nothing to record",))
-    holds = contract_holds(target, seen) and not seen.violations
+    holds = contract_holds(target, observation) and not observation.violations
     migration = target.source.migrations[-1]
-    row = next((row for row in seen.rows if row.version == migration.version), None)
-    if planned.problem is not None and (row is None or holds):
-        return Adoption(problem=(planned.problem,))
+    row = next((row for row in observation.ledger.rows if row.version == migration.version), None)
+    if pending.problem is not None and (row is None or holds):
+        return Adoption(problem=pending.problem)
     if not holds:
-        return Adoption(problem=_differences(seen, migration))
+        return _not_proved(observation, migration)
     if row is None:
-        if problem := privileges.missing_privileges(target, seen, ("SELECT", "INSERT"), creates=False):
-            return Adoption(problem=(problem,))
-        return Adoption(action="record")
+        problem = privileges.missing_privileges(target, observation, ("SELECT", "INSERT"), creates_objects=False)
+        return Adoption(problem=problem) if problem else Adoption(action="record")
     if row.checksum == migration.checksum.hex():
         return Adoption(notes=(f"{migration}: recorded already; contract holds",))
     if not replace_checksum:
         return Adoption(notes=(f"the ledger keeps its checksum {row.checksum}; replace_checksum=true would replace it",))
-    if problem := privileges.missing_privileges(target, seen, ("SELECT", "UPDATE"), creates=False):
-        return Adoption(problem=(problem,))
+    if problem := privileges.missing_privileges(target, observation, ("SELECT", "UPDATE"), creates_objects=False):
+        return Adoption(problem=problem)
     return Adoption(
         action="replace",
         old=row.checksum,
@@ -66,14 +63,17 @@ def plan(target: Target, seen: Observation, planned: Plan, *, replace_checksum: 
     )
 
 
-def _differences(seen: Observation, migration: Migration) -> tuple[str, ...]:
-    missing = {found.object for found in seen.violations if found.check == "tables" and found.actual == "missing"}
+def _not_proved(observation: Observation, migration: Migration) -> Adoption:
+    found = observation.violations
+    missing = {violation.object for violation in found if violation.about == "tables" and violation.actual == "missing"}
     if missing == _TABLES:
-        return (f"{migration}: nothing of it is there, so nothing was recorded; apply it: run deploy.apply",)
-    if seen.check_error is not None or seen.not_run:
-        why = seen.check_error.lines() if seen.check_error is not None else seen.not_run.values()
-        return (f"{migration}: not recorded, because it could not be verified", *why)
-    return (
-        f"{migration}: not recorded, because the database differs from the contract; repair it, then run deploy.adopt again",
-        *(f"violation: {violation}" for violation in seen.violations),
-    )
+        text = f"{migration}: none of its tables exist; nothing recorded"
+        return Adoption(problem=Problem("unprovable", text, "run deploy.apply"))
+    if observation.check_error is not None or observation.not_run:
+        text = f"{migration}: not recorded, because it could not be verified"
+        error = observation.check_error
+        why = error.lines() if error is not None else observation.not_run.values()
+        return Adoption(problem=Problem("unprovable", text), details=tuple(why))
+    text = f"{migration}: not recorded, because the database differs from the contract"
+    lines = tuple(f"violation: {violation}" for violation in found)
+    return Adoption(problem=Problem("contract", text, "repair it, then run deploy.adopt again"), details=lines)

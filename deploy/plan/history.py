@@ -7,7 +7,6 @@ import json
 import re
 import socket
 from collections.abc import Collection, Mapping
-from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -19,7 +18,7 @@ TABLE = "_deploy_history"
 _SECRET = re.compile(r"pass(word|wd|phrase)?|secret|token|credential|private|api_?key|(^|_)key$", re.IGNORECASE)
 
 
-def public(variables: Mapping[str, Any] | None, secret: Collection[str] | None) -> dict[str, Any]:
+def without_secrets(variables: Mapping[str, Any] | None, secret: Collection[str] | None) -> dict[str, Any]:
     """The variables that may be recorded: neither named in `secret_variables` nor named like a secret, at any depth."""
 
     def keep(value: Any) -> Any:
@@ -40,13 +39,13 @@ def create(history: str) -> str:
 
 def record(history: str, migration: Migration, action: str, variables: Mapping[str, Any]) -> str:
     """The row that says that `action` (apply, revert, adopt or replace checksum) was done; `history` is quoted."""
-    user, machine, version = _who()
+    user, machine, version = _client()
     return statement(
         "audit/record.sql.j2",
         history=history,
         version=migration.version,
         action=action,
-        template=migration.template,
+        template=migration.template_sha256,
         checksum=migration.checksum.hex(),
         variables=json.dumps(variables, sort_keys=True, ensure_ascii=False),
         tool_version=version,
@@ -55,8 +54,7 @@ def record(history: str, migration: Migration, action: str, variables: Mapping[s
     )
 
 
-@cache
-def _who() -> tuple[str, str, str]:
+def _client() -> tuple[str, str, str]:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container without a user of that number

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.connection.quoting import ident
+from deploy.problems import Problem
+from deploy.source.migrations import Migration
 from deploy.statements import statement
 
 
@@ -35,6 +37,11 @@ def of_file(sql: str, found: Sequence[InvalidIndex]) -> tuple[InvalidIndex, ...]
 def _names(name: str, sql: str, words: set[str]) -> bool:
     base = re.sub(r"_cc(new|old)\d*$", "", name)  # REINDEX ... CONCURRENTLY works on copies named so
     return base.lower() in words or ident(base) in sql
+
+
+def in_the_way(file: Migration, left: InvalidIndex) -> Problem:
+    """Why `file`, which builds this index, does not run."""
+    return Problem("invalid-index", f"{file.file}: INVALID index {left.index} is in the way", next_step([left], None))
 
 
 def next_step(left: Sequence[InvalidIndex], marked: int | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from deploy.connection.message import Answer
 from deploy.connection.server import Server
+from deploy.problems import Problem
 from deploy.source.migrations import Migration, Source
 from deploy.statements import statement
 
@@ -34,16 +35,14 @@ class Row:
 class Comparison:
     """A source against a ledger. `problem` is the first reason not to run anything, in SQLx's words and order.
 
-    `dirty` and `modified` are the version or the migration that the problem is about.
+    `dirty` is the first version of a migration that did not get to its end.
     """
 
     pending: tuple[Migration, ...] = ()
-    applied: tuple[int, ...] = ()
     foreign: tuple[int, ...] = ()
     reformatted: tuple[Migration, ...] = ()
-    problem: str | None = None
+    problem: Problem | None = None
     dirty: int | None = None
-    modified: Migration | None = None
 
 
 def compare(
@@ -59,29 +58,29 @@ def compare(
     foreign = tuple(row.version for row in rows if row.version not in known)
     modified = [m for m in source.migrations if m.version in recorded and recorded[m.version].checksum != m.checksum.hex()]
     dirty = next((row.version for row in rows if not row.success and row.version not in repairable), None)
-    problem, blamed = None, None
+    problem = None
     if dirty is not None:
         problem = dirty_problem(source.sqlx.ledger_table, dirty)
     elif foreign and not ignore_missing:
-        problem = (
-            f"migration {foreign[0]} was previously applied but is missing in the resolved migrations of {source.path}; "
-            "add its file there, or set ignore_missing=true when it belongs to another source"
+        problem = Problem(
+            "ledger-missing",
+            f"migration {foreign[0]} was previously applied but is missing in the resolved migrations of {source.path}",
+            "add its file there, or set ignore_missing=true when it belongs to another source",
         )
     elif modified and not contract_holds:
-        first = blamed = modified[0]
-        problem = (
+        first = modified[0]
+        problem = Problem(
+            "ledger-modified",
             f"migration {first.version} was previously applied but has been modified: the ledger has checksum "
-            f"{recorded[first.version].checksum[:16]}…, {first.file} has {first.checksum.hex()[:16]}…; restore the file that was "
-            "applied, or repair what deploy.verify reports"
+            f"{recorded[first.version].checksum[:16]}…, {first.file} has {first.checksum.hex()[:16]}…",
+            "restore the file that was applied, or repair what deploy.verify reports",
         )
     return Comparison(
         pending=() if problem else tuple(m for m in source.migrations if m.version not in recorded or m.version in repairable),
-        applied=tuple(row.version for row in rows if row.version in known),
         foreign=foreign,
         reformatted=tuple(modified) if contract_holds else (),
         problem=problem,
         dirty=dirty,
-        modified=blamed,
     )
 
 
@@ -161,5 +160,9 @@ def create(ledger: str, *, schemas: Sequence[str] = (), create_table: bool = Tru
     return statement("ledger/create.sql.j2", ledger=ledger, schemas=schemas, create_table=create_table)
 
 
-def dirty_problem(table: str, version: int) -> str:
-    return f"migration {version} is partially applied; fix and remove row from `{table}` table; then run deploy.apply again"
+def dirty_problem(table: str, version: int) -> Problem:
+    return Problem(
+        "ledger-dirty",
+        f"migration {version} is partially applied",
+        f"fix and remove row from `{table}` table; then run deploy.apply again",
+    )

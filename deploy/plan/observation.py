@@ -12,53 +12,93 @@ from deploy.errors import SqlError
 from deploy.findings import HostFindings, Violation
 from deploy.plan.invalid_indexes import InvalidIndex
 from deploy.plan.ledger import Row
+from deploy.statements.columns import Columns, row_as
+
+_STATUS = "status/message.sql.j2"
+
+
+@dataclass(frozen=True)
+class Role:
+    """The role that is logged in, and `owner`, the one that acts; None when the role of the data key `owner` does not exist.
+
+    `can_set_owner` is whether it may act as the owner. A member may not everywhere (PostgreSQL 16: WITH SET FALSE).
+    """
+
+    name: str
+    owner: str | None
+    can_set_owner: bool
+    is_member: bool
+    can_create_schemas: bool | None
+
+    @property
+    def acting(self) -> str:
+        return self.owner or self.name
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A schema and what the acting role may do there; no name: no schema of the search_path exists."""
+
+    name: str | None
+    exists: bool
+    can_use: bool
+    can_create: bool
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """SQLx's ledger; without a name it is not there, and `target_schema` is where it would be made.
+
+    `mismatch` says why the relation of that name is not SQLx's ledger. With `has_row_security` rows of it may be hidden from
+    the role; then none is read. `privileges` are those of the acting role.
+    """
+
+    schema: str | None
+    name: str | None
+    owner: str | None
+    owner_is_superuser: bool
+    mismatch: str | None
+    readable: bool
+    has_row_security: bool
+    privileges: tuple[str, ...]
+    target_schema: Schema
+    rows: tuple[Row, ...]
+
+    @property
+    def exists(self) -> bool:
+        return self.name is not None
+
+
+@dataclass(frozen=True)
+class History:
+    """The audit trail; not there where none is wanted."""
+
+    exists: bool
+    writable: bool
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the server said of itself, of the acting role (`owner`) and of the ledger; None names what is not there.
+    """What the server said of itself, of the acting role and of the ledger.
 
-    `ledger_mismatch` says why the relation of that name is not SQLx's ledger.
+    `ledger_schemas` hold a ledger each; `missing_schemas` are those of sqlx.toml that are not there.
     """
 
     server_version: str
     server: Server
     database: str
-    role: str
-    schema: str | None
-    schema_exists: bool
-    schema_usable: bool
-    schema_creatable: bool
-    owner: str | None
-    owner_assumable: bool
-    owner_member: bool
-    """Of the owner, if only without the right to act as it (PostgreSQL 16: WITH SET FALSE)."""
-    database_creatable: bool | None
-    """Whether the acting role may create schemas."""
-    ledger_schema: str | None
-    ledger_name: str | None
-    ledger_owner: str | None
-    ledger_owner_is_superuser: bool
-    ledger_mismatch: str | None
-    ledger_readable: bool
-    ledger_has_row_security: bool
-    """Whether row security may hide rows of it; then none is read."""
-    ledger_privileges: tuple[str, ...]
-    ledger_target_schema: str | None
-    """The schema that the ledger is in or would be made in."""
-    ledger_target_schema_usable: bool
-    ledger_target_schema_creatable: bool
-    ledgers: tuple[str, ...]
+    role: Role
+    schema: Schema
+    ledger: Ledger
+    history: History
+    ledger_schemas: tuple[str, ...]
     missing_schemas: tuple[str, ...]
     invalid_indexes: tuple[InvalidIndex, ...]
-    history_exists: bool
-    history_writable: bool
-    holder: Mapping[str, Any] | None
+    lock_holder: Mapping[str, Any] | None
     """Who holds the lock of migrators: pid, application and since; None when nobody does."""
     pooled: bool
     """Whether a pooler is in between: the session is not the one that was logged into."""
-    rows: tuple[Row, ...]
-    violations: tuple[Violation, ...]
+    violations: tuple[Violation, ...] = ()
     check_error: SqlError | None = None
     not_run: Mapping[str, str] = field(default_factory=dict)
     """Checks that the role may not run, and why."""
@@ -84,17 +124,47 @@ def observe(
     answer: Answer, check_error: SqlError | None = None, login_pid: int | None = None, not_run: Mapping[str, str] | None = None
 ) -> Observation:
     """The observation in an answer without error; `login_pid` is the process id that the login was answered with."""
-    status = dict(next(row for row in answer.rows if "server_version" in row))
-    found = tuple(Violation(**row) for row in answer.rows if "check" in row)
-    pid = status.pop("backend_pid")
-    values: dict[str, Any] = {
-        **status,
-        "server": Server.of(answer),
-        "rows": tuple(Row(**row) for row in status["rows"] or ()),
-        "ledgers": tuple(status["ledgers"]),
-        "ledger_privileges": tuple(status["ledger_privileges"]),
-        "missing_schemas": tuple(status["missing_schemas"]),
-        "invalid_indexes": tuple(InvalidIndex(**one) for one in status["invalid_indexes"]),
-        "pooled": login_pid is not None and login_pid != pid,
-    }
-    return Observation(**values, violations=found, check_error=check_error, not_run=not_run or {})
+    status = Columns(next(row for row in answer.rows if "server_version" in row), _STATUS)
+    return Observation(
+        server_version=status["server_version"],
+        server=Server.of(answer),
+        database=status["database"],
+        role=Role(
+            name=status["role"],
+            owner=status["owner"],
+            can_set_owner=status["owner_assumable"],
+            is_member=status["owner_member"],
+            can_create_schemas=status["database_creatable"],
+        ),
+        schema=Schema(status["schema"], status["schema_exists"], status["schema_usable"], status["schema_creatable"]),
+        ledger=_ledger(status),
+        history=History(status["history_exists"], status["history_writable"]),
+        ledger_schemas=tuple(status["ledgers"]),
+        missing_schemas=tuple(status["missing_schemas"]),
+        invalid_indexes=tuple(row_as(InvalidIndex, one, "indexes/invalid.sql.j2") for one in status["invalid_indexes"]),
+        lock_holder=status["holder"],
+        pooled=login_pid is not None and login_pid != status["backend_pid"],
+        violations=tuple(row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row),
+        check_error=check_error,
+        not_run=not_run or {},
+    )
+
+
+def _ledger(status: Columns) -> Ledger:
+    return Ledger(
+        schema=status["ledger_schema"],
+        name=status["ledger_name"],
+        owner=status["ledger_owner"],
+        owner_is_superuser=status["ledger_owner_is_superuser"],
+        mismatch=status["ledger_mismatch"],
+        readable=status["ledger_readable"],
+        has_row_security=status["ledger_has_row_security"],
+        privileges=tuple(status["ledger_privileges"]),
+        target_schema=Schema(
+            name=status["ledger_target_schema"],
+            exists=status["ledger_target_schema"] is not None,
+            can_use=status["ledger_target_schema_usable"],
+            can_create=status["ledger_target_schema_creatable"],
+        ),
+        rows=tuple(row_as(Row, row, _STATUS) for row in status["rows"] or ()),
+    )

@@ -1,130 +1,133 @@
-"""What the acting role of one host lacks, told before anything is written: one sentence with the statement to paste. Pure.
+"""What the acting role of one host lacks, told before anything is written, with the statement to paste. Pure.
 
 What a file itself may not do, the server says when it runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from deploy.connection.quoting import ident
-from deploy.plan import history as audit
-from deploy.plan.observation import Observation
+from deploy.plan import history
+from deploy.plan.observation import Observation, Schema
 from deploy.plan.target import Target, qualified
+from deploy.problems import Problem, quoted
 from deploy.source.migrations import Migration
 
 
-def to_apply(files: Iterable[Migration]) -> tuple[str, ...]:
-    """The privileges on the ledger that running these files takes."""
-    return ("SELECT", "INSERT") if all(file.transactional for file in files) else ("SELECT", "INSERT", "UPDATE", "DELETE")
+def on_ledger(files: Sequence[Migration]) -> tuple[str, ...]:
+    """The privileges on the ledger that running these files takes, all of them up or all down."""
+    reverting = all(file.kind == "down" for file in files)
+    if all(file.transactional for file in files):
+        return ("SELECT", "DELETE") if reverting else ("SELECT", "INSERT")
+    return ("SELECT", "UPDATE", "DELETE") if reverting else ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
-def to_revert(files: Iterable[Migration]) -> tuple[str, ...]:
-    """The privileges on the ledger that running these down files takes."""
-    return ("SELECT", "DELETE") if all(file.transactional for file in files) else ("SELECT", "UPDATE", "DELETE")
-
-
-def ledger_read_problem(target: Target, seen: Observation) -> str | None:
+def ledger_read_problem(target: Target, observation: Observation) -> Problem | None:
     """Why the ledger can't be looked at, or None."""
-    if seen.missing_schemas and (seen.schema is None or seen.schema in seen.missing_schemas):
+    schema, ledger = observation.schema, observation.ledger
+    if observation.missing_schemas and (schema.name is None or schema.name in observation.missing_schemas):
         return None  # sqlx.toml has it created
-    if seen.schema is None or not seen.schema_exists:
-        wanted = target.settings.schema
-        if wanted is None:
-            return f"no schema of the search_path of role {_q(seen.role)} exists in database {_q(seen.database)}; set `schema`"
-        return (
-            f"schema {_q(wanted)} does not exist in database {_q(seen.database)}; "
-            f"run CREATE SCHEMA {ident(wanted)} there, or set `schema` to one that exists"
-        )
+    if schema.name is None or not schema.exists:
+        return _schema_missing(target, observation)
     owner = target.settings.owner
-    if owner is not None and seen.owner is None:
-        return f"role {_q(owner)}, the data key `owner`, does not exist; run CREATE ROLE {ident(owner)}, or set `owner`"
-    if not seen.schema_usable:
-        return _grant(seen, seen.schema, "use", "USAGE")
-    if seen.ledger_target_schema is not None and not seen.ledger_target_schema_usable:
-        return _grant(seen, seen.ledger_target_schema, "use", "USAGE")
-    if seen.ledger_mismatch is not None:
-        return (
-            f"{seen.ledger_schema}.{seen.ledger_name} is not SQLx's ledger: {seen.ledger_mismatch}; "
-            "rename it, or set `schema` to the one that holds the ledger"
-        )
-    if seen.ledger_name is not None and not seen.ledger_readable:
-        return _unassumable(target, seen) or _ledger(seen, "read", ("SELECT",))
-    if seen.ledger_has_row_security:
-        return _unassumable(target, seen) or (
-            f"row security may hide rows of ledger {seen.ledger_schema}.{seen.ledger_name} from role {_q(_acting(seen))}, so what "
-            f"was applied can't be told; run ALTER TABLE {_ledger_name(seen)} DISABLE ROW LEVEL SECURITY"
-        )
+    if owner is not None and observation.role.owner is None:
+        text = f"role {quoted(owner)}, the data key `owner`, does not exist"
+        return Problem("privilege", text, f"run CREATE ROLE {ident(owner)}, or set `owner`")
+    if not schema.can_use:
+        return _schema_refused(observation, schema, "use", "USAGE")
+    if ledger.target_schema.exists and not ledger.target_schema.can_use:
+        return _schema_refused(observation, ledger.target_schema, "use", "USAGE")
+    if ledger.mismatch is not None:
+        text = f"{ledger.schema}.{ledger.name} is not SQLx's ledger: {ledger.mismatch}"
+        return Problem("ledger-mismatch", text, "rename it, or set `schema` to the one that holds the ledger")
+    if ledger.exists and not ledger.readable:
+        return cannot_set_role(target, observation) or _ledger_refused(observation, "read", ("SELECT",))
+    if ledger.has_row_security:
+        return cannot_set_role(target, observation) or _rows_hidden(observation)
     return None
 
 
-def missing_privileges(target: Target, seen: Observation, privileges: Sequence[str], *, creates: bool) -> str | None:
-    """Why the acting role can't do what needs these privileges on the ledger and, with `creates`, new objects in the schema."""
-    if problem := _unassumable(target, seen):
+def missing_privileges(target: Target, observation: Observation, needed: Sequence[str], *, creates_objects: bool) -> Problem | None:
+    """Why the acting role can't do what needs these privileges on the ledger and, with `creates_objects`, CREATE in the schema."""
+    if problem := cannot_set_role(target, observation):
         return problem
-    if seen.ledger_name is not None and not set(privileges) <= set(seen.ledger_privileges):
-        return _ledger(seen, "write", privileges)
-    if creates and seen.schema is not None and seen.schema_exists and not seen.schema_creatable:
-        return _grant(seen, seen.schema, "create in", "CREATE")
-    new_history = target.settings.audit and not seen.history_exists
-    if (
-        (seen.ledger_name is None or new_history)
-        and seen.ledger_target_schema is not None
-        and not seen.ledger_target_schema_creatable
-    ):
-        return _grant(seen, seen.ledger_target_schema, "create in", "CREATE")
-    acting = _acting(seen)
-    if seen.missing_schemas and not seen.database_creatable:
-        return (
-            f"role {_q(acting)} may not create schema {_q(seen.missing_schemas[0])} in database {_q(seen.database)}; "
-            f"run GRANT CREATE ON DATABASE {ident(seen.database)} TO {ident(acting)}"
+    schema, ledger, history_table = observation.schema, observation.ledger, observation.history
+    if ledger.exists and not set(needed) <= set(ledger.privileges):
+        return _ledger_refused(observation, "write", needed)
+    if creates_objects and schema.exists and not schema.can_create:
+        return _schema_refused(observation, schema, "create in", "CREATE")
+    creates_table = not ledger.exists or (target.settings.audit and not history_table.exists)
+    if creates_table and ledger.target_schema.exists and not ledger.target_schema.can_create:
+        return _schema_refused(observation, ledger.target_schema, "create in", "CREATE")
+    acting, database = observation.role.acting, observation.database
+    if observation.missing_schemas and not observation.role.can_create_schemas:
+        return Problem(
+            "privilege",
+            f"role {quoted(acting)} may not create schema {quoted(observation.missing_schemas[0])} in database {quoted(database)}",
+            f"run GRANT CREATE ON DATABASE {ident(database)} TO {ident(acting)}",
         )
-    if target.settings.audit and seen.history_exists and not seen.history_writable:
-        history = qualified(seen.ledger_target_schema, audit.TABLE)
-        return (
-            f"role {_q(acting)} may not write the audit trail {seen.ledger_target_schema}.{audit.TABLE}; "
-            f"run GRANT INSERT ON TABLE {history} TO {ident(acting)}"
+    if target.settings.audit and history_table.exists and not history_table.writable:
+        place = ledger.target_schema.name
+        return Problem(
+            "privilege",
+            f"role {quoted(acting)} may not write the audit trail {place}.{history.TABLE}",
+            f"run GRANT INSERT ON TABLE {qualified(place, history.TABLE)} TO {ident(acting)}",
         )
     return None
 
 
-def _unassumable(target: Target, seen: Observation) -> str | None:
-    owner = target.settings.owner
-    if owner is None or seen.owner_assumable:
+def cannot_set_role(target: Target, observation: Observation) -> Problem | None:
+    """Why the role that is logged in can't act as `owner`, or None."""
+    owner, role = target.settings.owner, observation.role
+    if owner is None or role.can_set_owner:
         return None
-    how = " WITH SET TRUE" if seen.owner_member else ""
-    return (
-        f"role {_q(seen.role)} can't act as {_q(owner)}, the data key `owner`; "
-        f"run GRANT {ident(owner)} TO {ident(seen.role)}{how}, or set `owner`"
+    how = " WITH SET TRUE" if role.is_member else ""
+    return Problem(
+        "privilege",
+        f"role {quoted(role.name)} can't act as {quoted(owner)}, the data key `owner`",
+        f"run GRANT {ident(owner)} TO {ident(role.name)}{how}, or set `owner`",
     )
 
 
-def _grant(seen: Observation, schema: str, verb: str, privilege: str) -> str:
-    acting = _acting(seen)
-    return (
-        f"role {_q(acting)} may not {verb} schema {_q(schema)} of database {_q(seen.database)}; "
-        f"run GRANT {privilege} ON SCHEMA {ident(schema)} TO {ident(acting)}"
+def _schema_missing(target: Target, observation: Observation) -> Problem:
+    name, database = target.settings.schema, quoted(observation.database)
+    if name is None:
+        role = quoted(observation.role.name)
+        return Problem("schema", f"no schema of the search_path of role {role} exists in database {database}", "set `schema`")
+    return Problem(
+        "schema",
+        f"schema {quoted(name)} does not exist in database {database}",
+        f"run CREATE SCHEMA {ident(name)} there, or set `schema` to one that exists",
     )
 
 
-def _ledger(seen: Observation, verb: str, privileges: Sequence[str]) -> str:
+def _schema_refused(observation: Observation, schema: Schema, verb: str, privilege: str) -> Problem:
+    acting, name = observation.role.acting, schema.name or ""
+    return Problem(
+        "privilege",
+        f"role {quoted(acting)} may not {verb} schema {quoted(name)} of database {quoted(observation.database)}",
+        f"run GRANT {privilege} ON SCHEMA {ident(name)} TO {ident(acting)}",
+    )
+
+
+def _ledger_refused(observation: Observation, verb: str, needed: Sequence[str]) -> Problem:
     """What the ledger's owner makes may be out of our reach too, and what we make out of its: hence `owner`, unless a superuser."""
-    owner, acting = seen.ledger_owner or "", _acting(seen)
-    lacking = ", ".join(privilege for privilege in privileges if privilege not in seen.ledger_privileges)
-    other = f", or set `owner` to {_q(owner)}" if owner != acting and not seen.ledger_owner_is_superuser else ""
-    return (
-        f"ledger {seen.ledger_schema}.{seen.ledger_name} belongs to role {_q(owner)}, and {_q(acting)} may not {verb} it; "
-        f"run GRANT {lacking} ON TABLE {_ledger_name(seen)} TO {ident(acting)}{other}"
+    ledger, acting = observation.ledger, observation.role.acting
+    lacking = ", ".join(privilege for privilege in needed if privilege not in ledger.privileges)
+    other = f", or set `owner` to {quoted(ledger.owner)}" if ledger.owner != acting and not ledger.owner_is_superuser else ""
+    return Problem(
+        "privilege",
+        f"ledger {ledger.schema}.{ledger.name} belongs to role {quoted(ledger.owner)}, and {quoted(acting)} may not {verb} it",
+        f"run GRANT {lacking} ON TABLE {qualified(ledger.schema, ledger.name or '')} TO {ident(acting)}{other}",
     )
 
 
-def _ledger_name(seen: Observation) -> str:
-    return qualified(seen.ledger_schema, seen.ledger_name or "")
-
-
-def _acting(seen: Observation) -> str:
-    return seen.owner or seen.role
-
-
-def _q(name: str) -> str:
-    return f'"{name}"'
+def _rows_hidden(observation: Observation) -> Problem:
+    ledger, acting = observation.ledger, observation.role.acting
+    return Problem(
+        "privilege",
+        f"row security may hide rows of ledger {ledger.schema}.{ledger.name} from role {quoted(acting)}, so what was applied "
+        "can't be told",
+        f"run ALTER TABLE {qualified(ledger.schema, ledger.name or '')} DISABLE ROW LEVEL SECURITY",
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.plan.ledger import Row
+from deploy.problems import Problem
 from deploy.source.migrations import Migration, Source
 
 
@@ -14,7 +15,7 @@ class Reversal:
     """What to revert, newest first, as pairs of applied migration and down file; or the reason not to run anything."""
 
     steps: Sequence[tuple[Migration, Migration]] = ()
-    problem: str | None = None
+    problem: Problem | None = None
 
 
 def plan(source: Source, rows: Sequence[Row], to: int | None, *, allow_data_loss: bool) -> Reversal:
@@ -31,19 +32,26 @@ def plan(source: Source, rows: Sequence[Row], to: int | None, *, allow_data_loss
     elif to in ups or any(row.version == to for row in rows):
         chosen = [version for version in applied if version > to]
     else:
-        return Reversal(problem=f"to={to}: no such version, neither in {source.path} nor in the ledger; to=0 reverts all")
+        text = f"to={to}: no such version, neither in {source.path} nor in the ledger"
+        return Reversal(problem=Problem("arguments", text, "to=0 reverts all"))
     steps = []
     for version in chosen:
         up, down = ups[version], source.down.get(version)
         if down is None:
             return Reversal(
-                problem=f"migration {up} has no down file, so nothing was reverted; "
-                f"add {_down_name(up)} to {source.path}, or revert to a version above it with to=VERSION"
+                problem=Problem(
+                    "no-down-file",
+                    f"migration {up} has no down file, so nothing was reverted",
+                    f"add {_down_name(up)} to {source.path}, or revert to a version above it with to=VERSION",
+                )
             )
         if not down.transactional and not allow_data_loss:
             return Reversal(
-                problem=f"{down.file}: a `-- no-transaction` down file can't be taken back when it drops rows, so nothing was "
-                "reverted; pass allow_data_loss=true to run it all the same"
+                problem=Problem(
+                    "data-loss",
+                    f"{down.file}: a `-- no-transaction` down file can't be taken back when it drops rows, so nothing was reverted",
+                    "pass allow_data_loss=true to run it all the same",
+                )
             )
         steps.append((up, down))
     return Reversal(tuple(steps))

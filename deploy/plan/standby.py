@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 from deploy.connection.server import Replay
 from deploy.plan.observation import Observation
+from deploy.problems import Problem
 from deploy.source.migrations import Migration, Source
 
 
-def unreplayed(source: Source, seen: Observation) -> Sequence[Migration]:
+def unreplayed(source: Source, observation: Observation) -> Sequence[Migration]:
     """What a standby's own ledger does not show as applied; nothing on a primary, and where the ledger can't be read."""
-    unknown = seen.ledger_name is not None and (
-        not seen.ledger_readable or seen.ledger_has_row_security or seen.ledger_mismatch is not None
-    )
-    if not seen.in_recovery or unknown:
+    ledger = observation.ledger
+    unknown = ledger.exists and (not ledger.readable or ledger.has_row_security or ledger.mismatch is not None)
+    if not observation.in_recovery or unknown:
         return ()
-    applied = {row.version for row in seen.rows if row.success}
+    applied = {row.version for row in ledger.rows if row.success}
     return [migration for migration in source.migrations if migration.version not in applied]
 
 
-def lag_problem(lacking: Sequence[Migration], replay: Replay | None, waited: int) -> str:
-    """The sentence for a standby that lacks these migrations after `waited` milliseconds."""
+def lag_problem(lacking: Sequence[Migration], replay: Replay | None, waited: int) -> Problem:
+    """That of a standby that lacks these migrations after `waited` milliseconds."""
     what = f"standby: {len(lacking)} migration(s) not replayed within {waited / 1000:g} s, the first is {lacking[0].version}"
-    return f"{what}: {_lag(replay)}; {_next_step(replay)}"
+    return Problem("standby-lag", f"{what}: {_lag(replay)}", _next_step(replay))
 
 
 def _lag(replay: Replay | None) -> str:

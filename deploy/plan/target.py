@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 from deploy import settings
 from deploy.connection.message import Message
@@ -13,51 +12,42 @@ from deploy.connection.quoting import ident
 from deploy.plan import history, ledger
 from deploy.settings import Settings
 from deploy.source import checks, migrations, queries
+from deploy.source.checks import Check
 from deploy.source.migrations import Source
 from deploy.source.queries import Query
 from deploy.statements import statement
 
+T = TypeVar("T")
+
+_KEYS = frozenset(field.name for field in fields(Settings))
+
 
 @dataclass(frozen=True)
 class Target:
-    """Settings, source and checks of one host."""
+    """Settings, source, checks and named queries of one host; with `holds_contract` the checks are those of the packaged source.
+
+    No file is read any more: a plan and its execution see the same.
+    """
 
     settings: Settings
     source: Source
-    checks: Path | None
-    queries: tuple[Query, ...] = ()
-
-    @property
-    def holds_contract(self) -> bool:
-        """Whether the checks are the contract of the packaged source."""
-        return self.settings.packaged and self.checks == checks.packaged()
+    checks: tuple[Check, ...]
+    queries: tuple[Query, ...]
+    holds_contract: bool
 
     @property
     def check_names(self) -> tuple[str, ...]:
         """The names of the checks in the order in which they run."""
-        files = checks.files(self.checks) if self.checks is not None else []
-        return tuple(checks.name(path) for path in files)
-
-    @property
-    def check_variables(self) -> dict[str, Any]:
-        """What the template of a check may use."""
-        return {
-            "schema": self.settings.schema,
-            "owner": self.settings.owner,
-            "ledger": self.ledger,
-            "ledger_schema": self.ledger_schema,
-            "ledger_table": self.source.sqlx.ledger_table,
-        }
-
-    @property
-    def ledger(self) -> str:
-        """The ledger's name as it is looked up and made: in `schema`, else where the role's search_path leads; quoted."""
-        return qualified(self.ledger_schema, self.source.sqlx.ledger_table)
+        return tuple(check.name for check in self.checks)
 
     @property
     def ledger_schema(self) -> str | None:
         """The schema that sqlx.toml or the data name for the ledger."""
-        return self.source.sqlx.ledger_schema or self.settings.schema
+        return _ledger_schema(self.settings, self.source)
+
+
+def _ledger_schema(values: Settings, source: Source) -> str | None:
+    return source.sqlx.ledger_schema or values.schema
 
 
 def qualified(schema: str | None, name: str) -> str:
@@ -65,20 +55,65 @@ def qualified(schema: str | None, name: str) -> str:
     return prefix + ident(name)
 
 
+class Targets:
+    """The targets of one run. What is the same for many hosts and in both phases of pyinfra is read and rendered once.
+
+    To be kept by the run and by nothing that lives longer: its memory knows nothing of files that change.
+    """
+
+    def __init__(self) -> None:
+        self._memory: dict[str, Any] = {}
+
+    def resolve(self, host: str, data: Mapping[str, Any], **arguments: Any) -> Target:
+        """The target of `host`. Raises RunRefused when a value is ill-typed or the source or the checks can't be read."""
+        return self._once(lambda: self._resolve(host, data, arguments), "target", _own(data), arguments)
+
+    def _resolve(self, host: str, data: Mapping[str, Any], arguments: Mapping[str, Any]) -> Target:
+        values = settings.read(host, data, **arguments)
+        path = migrations.packaged() if values.migrations is None else settings.resolve_path(values.migrations)
+        source = self._once(lambda: migrations.load(path, values.variables), "source", path, values.variables)
+        folder = checks.packaged() if values.packaged else None
+        if values.checks is not None:
+            folder = settings.resolve_path(values.checks)
+        found: tuple[Check, ...] = ()
+        if folder is not None:
+            variables = _check_variables(values, source)
+            found = self._once(lambda: checks.load(folder, **variables), "checks", folder, variables)
+        named: tuple[Query, ...] = ()
+        if values.packaged:
+            budget = values.query_budget_ms
+            named = self._once(lambda: queries.load(queries.packaged(), budget), "queries", budget)
+        return Target(values, source, found, named, values.packaged and folder == checks.packaged())
+
+    def _once(self, make: Callable[[], T], *key: object) -> T:
+        """What `make` gives, made once for each `key`, which is compared by its repr: data may hold what can't be hashed."""
+        text = repr(key)
+        if text not in self._memory:
+            self._memory[text] = make()
+        made: T = self._memory[text]
+        return made
+
+
+def _own(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What of a host's data a target depends on; other keys belong to other deploys."""
+    return sorted((key, value) for key, value in data.items() if key in _KEYS or key.startswith("postgres_"))
+
+
+def _check_variables(values: Settings, source: Source) -> dict[str, Any]:
+    """What the template of a check may use."""
+    schema, table = _ledger_schema(values, source), source.sqlx.ledger_table
+    return {
+        "schema": values.schema,
+        "owner": values.owner,
+        "ledger": qualified(schema, table),
+        "ledger_schema": schema,
+        "ledger_table": table,
+    }
+
+
 def resolve(host: str, data: Mapping[str, Any], **arguments: Any) -> Target:
-    """The target of `host`. Raises RunRefused when a value is ill-typed or the source or the checks can't be read."""
-    values = settings.read(host, data, **arguments)
-    folder = checks.packaged() if values.packaged else None
-    if values.checks is not None:
-        folder = settings.resolve_path(values.checks)
-    if values.migrations is None:
-        source = migrations.packaged()
-    else:
-        source = migrations.load(settings.resolve_path(values.migrations), values.variables)
-    if folder is not None:
-        checks.files(folder)
-    named = queries.load(queries.packaged(), values.query_budget_ms) if values.packaged else ()
-    return Target(values, source, folder, named)
+    """As `Targets.resolve`, for what is asked once."""
+    return Targets().resolve(host, data, **arguments)
 
 
 def session_settings(values: Settings, *, for_session: bool = False) -> str:
@@ -102,7 +137,7 @@ def read(target: Target, only: Collection[str] | None = None) -> Message:
     """
     values = target.settings
     status = statement(
-        "ledger/status.sql.j2",
+        "status/message.sql.j2",
         ledger_schema=target.ledger_schema,
         ledger_table=target.source.sqlx.ledger_table,
         create_schemas=target.source.sqlx.create_schemas,
@@ -111,6 +146,5 @@ def read(target: Target, only: Collection[str] | None = None) -> Message:
         schema=values.schema,
         owner=values.owner,
     )
-    found = checks.parts(target.checks, only, **target.check_variables) if target.checks is not None else ()
-    begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;\n"
-    return Message(begin, session_settings(values), status, *found, "COMMIT;\n")
+    begin = statement("session/begin_snapshot.sql.j2", settings=session_settings(values))
+    return Message(begin, status, *checks.fragments(target.checks, only), "COMMIT;\n")

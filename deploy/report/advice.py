@@ -86,7 +86,7 @@ def advise(fleet: Fleet) -> tuple[Advice, ...]:
 
 
 def _undeployed(host: HostFindings) -> bool:
-    tables = [violation for violation in host.violations if violation.check == "tables"]
+    tables = [violation for violation in host.violations if violation.about == "tables"]
     return bool(tables) and all(violation.actual == "missing" for violation in tables)
 
 

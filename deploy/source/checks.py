@@ -1,44 +1,75 @@
-"""The checks of a folder: each file is one query whose rows are violations. No database."""
+"""The checks of a folder: each file is one query whose rows are violations. No database.
+
+A file `NAME.sql.j2` (or `.sql`) may say among its first comment lines what its rows are about, `-- about: WORD`:
+
+    tables       each row is a table; one that is not there at all has `missing` as its actual value
+    definition   what CREATE TABLE makes of a table, and IF NOT EXISTS would step over
+    around       what stands around the tables and no migration makes: owners, settings
+
+A check without that line is about something else that a migration makes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from deploy.connection.message import Fragment
-from deploy.errors import RunRefused
+from deploy.errors import source_refused
 from deploy.source import sql_templates
-from deploy.statements import rendering, statement
+from deploy.statements import statement
+from deploy.statements.rendering import Templates
+
+ABOUT = ("tables", "definition", "around")
+
+_HERE = "\0"
+"""Where the query of a check goes; it stays a fragment of its own, for the positions of errors. No SQL has this character."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """`file` is its name without `.j2`, `sql` the rendered query, `about` one of ABOUT or empty."""
+
+    name: str
+    file: str
+    sql: str
+    about: str
 
 
 def packaged() -> Path:
     return sql_templates.folder() / "verify"
 
 
-def files(folder: Path) -> list[Path]:
-    """The check files of a folder, by name. Raises RunRefused when it is none, or holds none."""
+def load(folder: Path, **variables: Any) -> tuple[Check, ...]:
+    """The checks of a folder by name, rendered with `variables`. Raises RunRefused, naming the folder or the file."""
     if not folder.is_dir():
-        raise RunRefused(f"{folder}: no such folder of checks; set `checks` to one that exists")
-    found = sorted(path for path in folder.iterdir() if path.name.endswith((".sql", ".sql.j2")))
-    if not found:
-        raise RunRefused(f"{folder}: holds no check; a check is a file NAME.sql.j2 with one query")
-    return found
+        raise source_refused(folder, "no such folder of checks", "set `checks` to one that exists")
+    names = sorted(path.name for path in folder.iterdir() if path.name.endswith((".sql", ".sql.j2")))
+    if not names:
+        raise source_refused(folder, "holds no check", "a check is a file NAME.sql.j2 with one query")
+    templates = Templates(folder)
+    return tuple(_check(folder / name, templates.render(name, **variables)) for name in names)
 
 
-def name(path: Path) -> str:
-    """What the check of a file is called."""
-    return path.name.removesuffix(".j2").removesuffix(".sql")
+def _check(path: Path, sql: str) -> Check:
+    comments = takewhile(lambda line: line.startswith("--"), sql.splitlines())
+    about = next((match[1] for line in comments if (match := re.fullmatch(r"-- about: *(.*)", line))), "")
+    if about not in ("", *ABOUT):
+        raise source_refused(path, f"`-- about: {about}` is unknown", f"write one of {', '.join(ABOUT)}, or no such line")
+    file = path.name.removesuffix(".j2")
+    return Check(file.removesuffix(".sql"), file, sql.strip().removesuffix(";"), about)
 
 
-def parts(folder: Path, only: Collection[str] | None = None, /, **variables: Any) -> Sequence[Fragment]:
-    """Each check of `folder` (of the names `only`) as a statement with the columns check, object, expected, actual."""
+def fragments(checks: Iterable[Check], only: Collection[str] | None = None) -> list[Fragment]:
+    """Each check (of the names `only`) as a statement with the columns check, about, object, expected, actual."""
     result = []
-    for path in files(folder):
-        if only is not None and name(path) not in only:
-            continue
-        sql = rendering.render(folder, path.name, **variables)
-        sql = sql.strip().removesuffix(";")
-        head = statement("session/check.sql.j2", name=name(path))
-        result += [Fragment(part, path.name.removesuffix(".j2")) for part in (head, sql, "\n) AS violation;\n")]
+    for check in checks:
+        if only is None or check.name in only:
+            wrapper = statement("session/check.sql.j2", name=check.name, about=check.about, query=_HERE)
+            head, _, tail = wrapper.partition(_HERE)
+            result += [Fragment(part, check.file) for part in (head, check.sql, tail)]
     return result

@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from deploy.errors import RunRefused
+from deploy.errors import RunRefused, source_refused
+from deploy.problems import Problem
 from deploy.source import sql_templates, sqlx_toml
 from deploy.source.sqlx_toml import SqlxToml
-from deploy.statements import rendering
+from deploy.statements.rendering import Templates
 
 Kind = Literal["simple", "up", "down"]
 
@@ -30,7 +30,7 @@ class Migration:
     """One SQL file.
 
     `checksum` is the SHA-384 of its bytes (48 bytes), but for the ignored characters of sqlx.toml; `file` is its name without
-    `.j2`; `template` is the SHA-256 of the file before it was rendered, hexadecimal; `rendered` tells whether it was.
+    `.j2`; `template_sha256` is that of the file before it was rendered, hexadecimal; `rendered` tells whether it was.
     """
 
     version: int
@@ -39,7 +39,7 @@ class Migration:
     file: str
     sql: str
     checksum: bytes
-    template: str = ""
+    template_sha256: str = ""
     rendered: bool = False
 
     @property
@@ -79,48 +79,29 @@ def parse_name(name: str) -> tuple[int, str, Kind] | None:
 
 
 def load(path: Path, variables: Mapping[str, Any] | None = None) -> Source:
-    """Read, render with `variables` and check the folder `path`, once a run. Raises RunRefused, naming the file."""
+    """Read, render with `variables` and check the folder `path`. Raises RunRefused, naming the file."""
     try:
-        key = json.dumps(variables or {}, sort_keys=True)
+        plain = json.loads(json.dumps(variables or {}))
     except (TypeError, ValueError):
-        raise RunRefused("data key 'variables': holds what JSON has no word for; use texts, numbers, lists and mappings") from None
-    return _load(path, key)
-
-
-@cache
-def _load(path: Path, variables: str) -> Source:
+        text = "data key 'variables': contains a value that is not JSON"
+        raise RunRefused(Problem("settings", text, "use texts, numbers, lists and mappings")) from None
     if not path.is_dir():
-        raise RunRefused(f"{path}: no such folder of migrations; set `migrations` to one that exists")
+        raise source_refused(path, "no such folder of migrations", "set `migrations` to one that exists")
     sqlx = sqlx_toml.load(path.parent)
+    templates = Templates(path)
     found: dict[tuple[int, bool], Migration] = {}
     for entry in sorted(path.iterdir()):
-        if entry.is_symlink() and not entry.exists():
-            raise RunRefused(f"{entry}: symbolic link to nothing; repair or remove it")
-        if not entry.is_file():
+        migration = _read(entry, templates, plain, sqlx.ignored_chars)
+        if migration is None:
             continue
-        file = entry.name.removesuffix(".j2")
-        try:
-            parsed = parse_name(file)
-        except ValueError as error:
-            raise RunRefused(
-                f"{entry}: {str(error)!r} is no version: SQLx wants a 64-bit integer before the first `_`; rename the file"
-            ) from None
-        if parsed is None:
-            continue
-        if re.search("[\0-\x1f\x7f\ud800-\udfff]", file):
-            raise RunRefused(f"{str(entry)!r}: a file name with control characters or invalid UTF-8; rename the file")
-        version, description, kind = parsed
-        content, raw = _content(entry, json.loads(variables))
-        sql = _text(entry, content)
-        hashed = sql.translate(dict.fromkeys(map(ord, sqlx.ignored_chars))).encode()
-        checksum, template = hashlib.sha384(hashed).digest(), hashlib.sha256(raw).hexdigest()
-        migration = Migration(version, description, kind, file, sql, checksum, template, rendered=file != entry.name)
-        other = found.setdefault((version, kind == "down"), migration)
+        other = found.setdefault((migration.version, migration.kind == "down"), migration)
         if other is not migration:
-            raise RunRefused(f"{entry}: version {version} is also that of {other.file}; give one of them another version")
+            raise source_refused(
+                entry, f"version {migration.version} is also that of {other.file}", "give one of them another version"
+            )
     ups = [migration for (_, is_down), migration in found.items() if not is_down]
     if not ups:
-        raise RunRefused(f"{path}: holds no migration; SQLx wants files named VERSION_DESCRIPTION.sql")
+        raise source_refused(path, "holds no migration", "SQLx wants files named VERSION_DESCRIPTION.sql")
     return Source(
         path=path,
         migrations=tuple(sorted(ups, key=lambda migration: (migration.version, _ORDER[migration.kind]))),
@@ -129,30 +110,46 @@ def _load(path: Path, variables: str) -> Source:
     )
 
 
-def _content(entry: Path, variables: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """What Postgres gets of a file, and the file itself."""
+def _read(entry: Path, templates: Templates, variables: Mapping[str, Any], ignored_chars: str) -> Migration | None:
+    """The migration in a file of the folder; None for what SQLx ignores."""
+    if entry.is_symlink() and not entry.exists():
+        raise source_refused(entry, "symbolic link to nothing", "repair or remove it")
+    if not entry.is_file():
+        return None
+    file = entry.name.removesuffix(".j2")
     try:
-        raw = rendering.read(entry)
+        parsed = parse_name(file)
+    except ValueError as error:
+        text = f"{str(error)!r} is not a version: SQLx wants a 64-bit integer before the first `_`"
+        raise source_refused(entry, text, "rename the file") from None
+    if parsed is None:
+        return None
+    if re.search("[\0-\x1f\x7f\ud800-\udfff]", file):
+        raise source_refused(repr(str(entry)), "a file name with control characters or invalid UTF-8", "rename the file")
+    try:
+        raw = templates.read(entry.name)
     except OSError as error:
-        raise RunRefused(f"{entry}: {error.strerror}") from None
-    if entry.suffix != ".j2":
-        return raw, raw
-    return rendering.render(entry.parent, entry.name, **variables).encode(), raw
+        raise source_refused(entry, error.strerror or "can't be read") from None
+    rendered = file != entry.name
+    sql = _text(entry, templates.render(entry.name, **variables).encode() if rendered else raw)
+    hashed = sql.translate(dict.fromkeys(map(ord, ignored_chars))).encode()
+    version, description, kind = parsed
+    checksum, template_sha256 = hashlib.sha384(hashed).digest(), hashlib.sha256(raw).hexdigest()
+    return Migration(version, description, kind, file, sql, checksum, template_sha256, rendered)
 
 
 def _text(entry: Path, content: bytes) -> str:
     try:
         sql = content.decode()
     except UnicodeDecodeError as error:
-        raise RunRefused(f"{entry}: not valid UTF-8 at byte {error.start}; save the file as UTF-8") from None
+        raise source_refused(entry, f"not valid UTF-8 at byte {error.start}", "save the file as UTF-8") from None
     if sql.startswith("\ufeff"):
-        raise RunRefused(f"{entry}: starts with a byte order mark, which Postgres refuses; save the file without it")
+        raise source_refused(entry, "starts with a byte order mark, which Postgres refuses", "save the file without it")
     if "\0" in sql:
         line = sql.count("\n", 0, sql.index("\0")) + 1
-        raise RunRefused(f"{entry}:{line}: holds a NUL character, at which libpq would cut the file; remove it")
+        raise source_refused(f"{entry}:{line}", "holds a NUL character, at which libpq would cut the file", "remove it")
     return sql
 
 
-def packaged() -> Source:
-    """Our own source."""
-    return load(sql_templates.folder() / "migrations")
+def packaged() -> Path:
+    return sql_templates.folder() / "migrations"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import RunRefused
+from deploy.errors import source_refused
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,29 +43,29 @@ def load(folder: Path) -> SqlxToml:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunRefused(f"{path}: can't be read: {' '.join(str(error).split())}; repair it or remove it") from None
+        raise source_refused(path, f"can't be read: {' '.join(str(error).split())}", "repair it or remove it") from None
     migrate = document.get("migrate", {})
     if not isinstance(migrate, dict):
-        raise RunRefused(f"{path}: `migrate` is no table; write it as [migrate]")
+        raise source_refused(path, "`migrate` must be a table", "write it as [migrate]")
     schema, table = _name(path, "table-name", migrate.get("table-name", SqlxToml.ledger_table), qualified=True)
-    schemas = [_name(path, "create-schemas", name) for name in _texts(path, "create-schemas", migrate)]
-    characters = _texts(path, "ignored-chars", migrate)
+    schemas = [_name(path, "create-schemas", name) for name in _strings(path, "create-schemas", migrate)]
+    characters = _strings(path, "ignored-chars", migrate)
     if wrong := [text for text in characters if len(text) != 1]:
-        raise RunRefused(f"{path}: ignored-chars: {wrong[0]!r} is not one character")
+        raise source_refused(path, f"ignored-chars: {wrong[0]!r} is not one character")
     return SqlxToml(schema, table, tuple(sorted({name for _, name in schemas})), "".join(sorted(set(characters))))
 
 
-def _texts(path: Path, key: str, table: dict[str, Any]) -> list[str]:
+def _strings(path: Path, key: str, table: dict[str, Any]) -> list[str]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise RunRefused(f"{path}: {key}: {value!r} is no list of texts")
+        raise source_refused(path, f"{key}: {value!r} must be a list of strings")
     return value
 
 
 def _name(path: Path, key: str, value: object, *, qualified: bool = False) -> tuple[str | None, str]:
     match = _NAME.fullmatch(value) if isinstance(value, str) else None
     if match is None or (match[1] is not None and not qualified):
-        raise RunRefused(f"{path}: {key}: {value!r} is no name that Postgres can read; quote it as in SQL")
+        raise source_refused(path, f"{key}: {value!r} is not a valid identifier", "quote it as in SQL")
     return (None if match[1] is None else _fold(match[1])), _fold(match[2])
 
 

@@ -1,15 +1,19 @@
-"""The machinery's own SQL: one folder a subject, one template a message or a part of one."""
+"""The machinery's own SQL: one folder a subject, one template a message or a part of one.
+
+The first line of a template says its variables and the columns of its rows (`in: ...; out: ...`).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from deploy.statements import rendering
+from deploy.statements.rendering import Templates
 
-FOLDER = Path(__file__).parent
+TEMPLATES = Templates(Path(__file__).parent, trim_blocks=True)
+"""Files of the package itself: as its modules, they are what they were when the process began."""
 
 
 def statement(name: str, /, **variables: Any) -> str:
-    """The text of one of the package's own statements, without its leading comment's blank line."""
-    return rendering.render(FOLDER, name, **variables).lstrip("\n")
+    """The text of one of the package's own templates."""
+    return TEMPLATES.render(name, **variables)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from deploy.connection import quoting
-from deploy.errors import RunRefused
+from deploy.errors import source_refused
 
 
 def _literal(value: object) -> str:
@@ -19,47 +18,56 @@ def _literal(value: object) -> str:
     return quoting.literal(value)
 
 
-@cache
-def read(path: Path) -> bytes:
-    """The bytes of a file, read once a run. Raises OSError."""
-    return path.read_bytes()
+class Templates:
+    """The files of one folder, each read once, when it is first needed.
 
+    With `trim_blocks` a line with nothing but a tag renders to no line; without, every byte of a file is rendered.
+    """
 
-@cache
-def environment(folder: Path) -> jinja2.Environment:
-    def load(name: str) -> tuple[str, str, None] | None:
-        path = folder.joinpath(*jinja2.loaders.split_template_path(name))
-        return (read(path).decode(), str(path), None) if path.is_file() else None
+    def __init__(self, folder: Path, *, trim_blocks: bool = False) -> None:
+        self.folder = folder
+        self._files: dict[str, bytes] = {}
+        self.environment = jinja2.Environment(
+            loader=jinja2.FunctionLoader(self._load),
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+            newline_sequence="\n",
+            trim_blocks=trim_blocks,
+            lstrip_blocks=trim_blocks,
+            autoescape=False,
+            auto_reload=False,
+            cache_size=-1,
+        )
+        self.environment.filters.update(ident=quoting.ident, literal=_literal)
 
-    made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        newline_sequence="\n",
-        autoescape=False,
-        auto_reload=False,
-        cache_size=-1,
-    )
-    made.filters.update(ident=quoting.ident, literal=_literal)
-    return made
+    def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises OSError."""
+        if name not in self._files:
+            self._files[name] = (self.folder / name).read_bytes()
+        return self._files[name]
 
+    def render(self, name: str, /, **variables: Any) -> str:
+        """The text of the template `name`. Raises RunRefused with file and line."""
+        try:
+            return self.environment.get_template(name).render(**variables)
+        except jinja2.TemplateSyntaxError as error:
+            place = f"{self.folder / (error.name or name)}:{error.lineno}"
+            raise source_refused(place, f"template syntax error: {error.message}") from None
+        except jinja2.TemplateNotFound as error:
+            if (including := self._place(error)) is not None:
+                raise source_refused(including, f"no template {error.name!r}") from None
+            raise source_refused(self.folder / name, "no such template") from None
+        except UnicodeDecodeError as error:
+            raise source_refused(self.folder / name, f"not valid UTF-8 at byte {error.start}", "save the file as UTF-8") from None
+        except Exception as error:  # whatever an expression of the template raises
+            raise source_refused(self._place(error) or self.folder / name, f"template error: {error}") from None
 
-def render(folder: Path, name: str, /, **variables: Any) -> str:
-    """The text of the template `name` in `folder`. Raises RunRefused with file and line."""
-    try:
-        return environment(folder).get_template(name).render(**variables)
-    except jinja2.TemplateSyntaxError as error:
-        raise RunRefused(f"{folder / (error.name or name)}:{error.lineno}: template syntax error: {error.message}") from None
-    except jinja2.TemplateNotFound as error:
-        place = _place(folder, error)
-        raise RunRefused(f"{place}: no template {error.name!r}" if place else f"{folder / name}: no such template") from None
-    except UnicodeDecodeError as error:
-        raise RunRefused(f"{folder / name}: not valid UTF-8 at byte {error.start}; save the file as UTF-8") from None
-    except Exception as error:  # whatever an expression of the template raises
-        raise RunRefused(f"{_place(folder, error) or folder / name}: template error: {error}") from None
+    def _load(self, name: str) -> tuple[str, str, None] | None:
+        path = self.folder.joinpath(*jinja2.loaders.split_template_path(name))
+        return (self.read(name).decode(), str(path), None) if path.is_file() else None
 
-
-def _place(folder: Path, error: Exception) -> str | None:
-    """File and line of the innermost template in `folder` that was being rendered."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(folder)]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+    def _place(self, error: Exception) -> str | None:
+        """File and line of the innermost template of the folder that was being rendered."""
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if Path(frame.filename).is_relative_to(self.folder)]
+        return f"{ours[-1].filename}:{ours[-1].lineno}" if ours else None

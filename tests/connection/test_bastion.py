@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from deploy import bastion, conninfo
 from deploy.bastion import Bastion
 from deploy.conninfo import Endpoint
+
+from deploy import bastion, conninfo
 from deploy.errors import Refused
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from deploy.conninfo import Endpoint
 
 from deploy import conninfo
-from deploy.conninfo import Endpoint
 from deploy.errors import Refused
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gevent
 import pytest
+from deploy.leases import Slots
 
 from deploy import leases
-from deploy.leases import Slots
 
 
 class Holder:

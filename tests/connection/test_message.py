@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from deploy.script import Answer, Part, Script, locate
 
 from deploy.errors import SqlError
-from deploy.script import Answer, Part, Script, locate
 
 PARTS = (Part("BEGIN;\n"), Part("SELECT 1;\nSELECT é, wrong;\r\n", "a.sql"), Part("", "empty.sql"), Part("COMMIT", "b.sql"))
 WHOLE = "".join(part.sql for part in PARTS)

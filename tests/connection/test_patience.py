@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from deploy.script import File, Script
 from support.files import write
 from support.operator import Pyinfra, run, said
 from support.project import MIGRATION
@@ -18,7 +19,6 @@ from support.sessions import holding, in_background, until_it_sleeps
 from support.versions import programs
 
 from deploy import patience
-from deploy.script import File, Script
 
 ONE, HEALTHY = "@postgres/one", "@postgres/healthy"
 

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deploy import migrations
-from deploy.replay import behind
-from deploy.server import Replay, Server
+from deploy.connection.server import Server
 
 PRIMARY = Server(in_recovery=False, address="10.0.0.1:5432", started="t1", system="7", timeline="00000001")
 STANDBY = Server(in_recovery=True, address="10.0.0.2:5432", started="t2", system="7")
@@ -33,27 +31,27 @@ OTHER = {
 
 @pytest.mark.parametrize("now", SAME.values(), ids=SAME)
 def test_the_same_server_may_be_written_to(now: Server) -> None:
-    assert PRIMARY.changed(now) is None
+    assert PRIMARY.failover_problem(now) is None
 
 
 @pytest.mark.parametrize("now", OTHER.values(), ids=OTHER)
 def test_another_server_may_not(now: Server) -> None:
-    assert PRIMARY.changed(now) is not None
-    assert now.changed(PRIMARY) is not None
+    assert PRIMARY.failover_problem(now) is not None
+    assert now.failover_problem(PRIMARY) is not None
 
 
 def test_a_cluster_that_nobody_can_tell_is_the_same_as_long_as_it_is_not_restarted() -> None:
     shy = replace(PRIMARY, system=None)
-    assert shy.changed(shy) is None
-    assert shy.changed(replace(shy, started="t3")) is not None
+    assert shy.failover_problem(shy) is None
+    assert shy.failover_problem(replace(shy, started="t3")) is not None
 
 
 def test_between_standbys_it_does_not_matter_which_one_is_read() -> None:
-    assert STANDBY.changed(replace(STANDBY, address="10.0.0.3:5432", started="t4")) is None
+    assert STANDBY.failover_problem(replace(STANDBY, address="10.0.0.3:5432", started="t4")) is None
 
 
 def test_the_sentence_names_both_servers() -> None:
-    assert PRIMARY.changed(replace(STANDBY, in_recovery=False, timeline="0000000A")) == (
+    assert PRIMARY.failover_problem(replace(STANDBY, in_recovery=False, timeline="0000000A")) == (
         "failover, or another server, since the plan was made: then primary at 10.0.0.1:5432 (timeline 1, system 7), "
         "now primary at 10.0.0.2:5432 (timeline 10, system 7); nothing was written to it, run the command again"
     )
@@ -62,30 +60,9 @@ def test_the_sentence_names_both_servers() -> None:
 
 def test_only_a_second_primary_of_the_same_cluster_is_a_rival() -> None:
     promoted = replace(STANDBY, in_recovery=False, timeline="00000002")
-    assert PRIMARY.rivalled({"b:1": STANDBY, "c:1": PRIMARY, "d:1": replace(promoted, system="8")}) is None
-    assert PRIMARY.rivalled({"b:1": STANDBY, "c:1": promoted}) == (
+    assert PRIMARY.split_brain_problem({"b:1": STANDBY, "c:1": PRIMARY, "d:1": replace(promoted, system="8")}) is None
+    assert PRIMARY.split_brain_problem({"b:1": STANDBY, "c:1": promoted}) == (
         "two servers of this host's connection string take writes: primary at 10.0.0.1:5432 (timeline 1, system 7) and c:1, "
         "primary at 10.0.0.2:5432 (timeline 2, system 7); nothing was written, stop the one that is no longer the primary, "
         "then run the command again"
     )
-
-
-LATE = Replay("0/5000000", "0/4000000", 16_777_216, 12.4, paused=False, receiving=True, delay="0")
-LAG = "received 0/5000000, replayed 0/4000000, 16,777,216 bytes behind, last replayed transaction 12 s ago; "
-
-STEPS = {
-    "late": (LATE, LAG + "run the command again later, or raise replay_wait"),
-    "cut off": (
-        replace(LATE, received=None, bytes=None, seconds=None, receiving=False),
-        "received nothing by streaming, replayed 0/4000000, last replayed transaction unknown; "
-        "no WAL receiver is connected: check primary_conninfo and that its primary runs, then run the command again",
-    ),
-    "silent": (None, "the server does not tell its lag; run the command again later, or raise replay_wait"),
-}
-
-
-@pytest.mark.parametrize(("replay", "want"), STEPS.values(), ids=STEPS)
-def test_a_late_standby_says_its_lag_and_what_to_do(replay: Replay | None, want: str) -> None:
-    lacking = migrations.packaged().migrations
-    head = f"standby: 1 migration(s) not replayed within 1.5 s, the first is {lacking[0].version}: "
-    assert behind(lacking, replay, 1500) == head + want

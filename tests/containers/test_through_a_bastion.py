@@ -8,13 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from deploy.bastion import Bastion
+from deploy.tunnel import LOOPBACK, Tunnel
 from support.bastions import DB, OTHER, PLAIN, Site
 from support.containers import PASSWORD
 from support.operator import PYINFRA, Pyinfra, Result, inventory_file
 from support.waiting import until
-
-from deploy.bastion import Bastion
-from deploy.tunnel import LOOPBACK, Tunnel
 
 pytestmark = [pytest.mark.everything, pytest.mark.usefixtures("nothing_is_left")]
 

@@ -8,14 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from deploy.ledger import lock_key
 from support.files import write
 from support.operator import Pyinfra, finish, inventory_file, start
 from support.servers import Database
 from support.sessions import OURS, session, until_found
 from support.sqlx import HOST, ledger, locks, start_deploy, start_library, start_sqlx
 from support.waiting import until
-
-from deploy.ledger import lock_key
 
 ROUNDS = 20
 FILES = {

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from deploy.ledger import lock_key
 from support.files import write
 from support.operator import Pyinfra, finish
 from support.servers import PASSWORD, Database
 from support.sessions import session, until_found
 from support.sqlx import HOST, deploy, ledger, library, locks, sqlx, start_deploy, start_library
 from support.versions import every_version_slowly
-
-from deploy.ledger import lock_key
 
 TABLE = "CREATE TABLE t (x int); INSERT INTO t SELECT generate_series(1, 1000);"
 DOUBLE = "CREATE TABLE t (x int); INSERT INTO t VALUES (1), (1);"

@@ -10,9 +10,9 @@ from pathlib import Path
 from support.files import write
 from support.operator import Pyinfra
 from support.servers import Database
-from support.sqlx import HOST, deploy, ledger, sqlx
+from support.sqlx import deploy, ledger, sqlx
 
-from deploy import audit
+from deploy.plan import history
 
 TEMPLATE = "CREATE TABLE t (v text DEFAULT {{ note | literal }}); -- {{ region }} {{ db_password }}\n"
 VARIABLES = {"note": "one", "region": "eu", "db_password": "hunter2"}
@@ -59,43 +59,6 @@ def test_a_failed_file_leaves_no_row_in_the_trail(pyinfra: Pyinfra, database: Da
     assert database.psql("SELECT version FROM _deploy_history") == "1"
 
 
-def test_the_variable_that_changed_a_checksum_is_named_with_both_values(
-    pyinfra: Pyinfra, database: Database, tmp_path: Path
-) -> None:
-    source = write(tmp_path / "migrations", {"1_t.sql.j2": TEMPLATE})
-    data = {"migrations": str(source), "variables": VARIABLES, "audit": True}
-    assert deploy(pyinfra, database, "deploy.apply", **data).code == 0
-
-    def reason(**changed: object) -> str:
-        got = deploy(pyinfra, database, "deploy.apply", **{**data, **changed})
-        assert got.code == 1
-        (line,) = [
-            line for line in got.lines(HOST) if line.startswith("migration 1 was previously applied but has been modified: ")
-        ]
-        assert "hunter" not in got.out
-        return line.split("; ", 2)[2]
-
-    assert reason(variables={**VARIABLES, "note": "two"}) == 'variable \'note\' changed from "one" to "two"'
-    assert reason(variables={**VARIABLES, "db_password": "hunter3"}) == (
-        "a secret variable or a file that its template includes changed"
-    )
-    (source / "1_t.sql.j2").write_text(TEMPLATE + "\n")
-    assert reason() == "its template changed"
-
-
-def test_without_a_trail_the_message_says_that_either_may_have_changed_and_how_to_find_out(
-    pyinfra: Pyinfra, database: Database, tmp_path: Path
-) -> None:
-    source = write(tmp_path / "migrations", {"1_t.sql.j2": TEMPLATE})
-    assert deploy(pyinfra, database, "deploy.apply", migrations=str(source), variables=VARIABLES).code == 0
-    got = deploy(pyinfra, database, "deploy.apply", migrations=str(source), variables={**VARIABLES, "note": "two"})
-    assert got.code == 1
-    assert (
-        "either its template or a variable changed: compare with the file that was applied, "
-        "or set audit=true, so that the next change can be told"
-    ) in got.out
-
-
 def test_the_ledger_stays_sqlxs(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     source = write(tmp_path / "migrations", {"1_a.sql": "CREATE TABLE a ()"})
     assert deploy(pyinfra, database, "deploy.apply", migrations=str(source), audit=True).code == 0
@@ -113,9 +76,9 @@ def test_secrets_are_left_out_by_name_at_any_depth() -> None:
         "nested": {"secret": "4", "size": 5, "list": [{"passwd": "6", "b": 7}]},
         "listed": "8",
     }
-    got = audit.public(variables, ["listed"])
+    got = history.without_secrets(variables, ["listed"])
     assert got == {"region": "eu", "primary_key_column": "id", "nested": {"size": 5, "list": [{"b": 7}]}}
 
 
 def test_no_variables_are_an_empty_mapping() -> None:
-    assert audit.public(None, None) == {}
+    assert history.without_secrets(None, None) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.indexes import InvalidIndex, next_step, of_file
+from deploy.plan.invalid_indexes import InvalidIndex, next_step, of_file
 
 
 def index(name: str, table: str = "t") -> InvalidIndex:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy import ledger
-from deploy.ledger import Comparison, Row
-from deploy.migrations import Migration, Source
-from deploy.sqlx_toml import SqlxToml
+from deploy.plan import ledger
+from deploy.plan.ledger import Comparison, Row
+from deploy.problems import Problem
+from deploy.source.migrations import Migration, Source
+from deploy.source.sqlx_toml import SqlxToml
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,11 @@ def test_against_an_empty_ledger_all_is_pending() -> None:
 
 
 def test_a_lower_version_than_the_last_applied_is_pending_too() -> None:
-    assert compare(applied(1), applied(3)) == Comparison(pending=(TWO,), applied=(1, 3))
+    assert compare(applied(1), applied(3)) == Comparison(pending=(TWO,))
 
 
 def test_when_all_is_applied_nothing_is_pending() -> None:
-    assert compare(applied(1), applied(2), applied(3)) == Comparison(applied=(1, 2, 3))
+    assert compare(applied(1), applied(2), applied(3)) == Comparison()
 
 
 def test_a_version_of_which_only_the_down_file_is_there_is_not_missing() -> None:
@@ -53,24 +54,29 @@ def test_a_version_of_which_only_the_down_file_is_there_is_not_missing() -> None
 
 
 def test_a_dirty_row_comes_before_everything_else() -> None:
-    got = compare(MODIFIED, applied(2, success=False), applied(9))
-    assert got.pending == ()
-    assert got.problem == (
-        "migration 2 is partially applied; fix and remove row from `_sqlx_migrations` table; then run deploy.apply again"
+    assert compare(MODIFIED, applied(2, success=False), applied(9)) == Comparison(
+        foreign=(9,),
+        problem=Problem(
+            "ledger-dirty",
+            "migration 2 is partially applied",
+            "fix and remove row from `_sqlx_migrations` table; then run deploy.apply again",
+        ),
+        dirty=2,
     )
 
 
 def test_a_dirty_row_of_another_source_counts_as_it_does_for_sqlx() -> None:
     got = compare(applied(9, success=False), ignore_missing=True)
-    assert got.problem is not None and got.problem.startswith("migration 9 is partially applied; ")
+    assert (got.dirty, got.problem) == (9, ledger.dirty_problem("_sqlx_migrations", 9))
 
 
 def test_a_missing_file_comes_before_a_modified_one() -> None:
     got = compare(MODIFIED, applied(9))
     assert got.pending == ()
-    assert got.problem == (
-        "migration 9 was previously applied but is missing in the resolved migrations of /source; "
-        "add its file there, or set ignore_missing=true when it belongs to another source"
+    assert got.problem == Problem(
+        "ledger-missing",
+        "migration 9 was previously applied but is missing in the resolved migrations of /source",
+        "add its file there, or set ignore_missing=true when it belongs to another source",
     )
 
 
@@ -81,17 +87,20 @@ def test_rows_of_others_are_counted_and_left_alone_with_ignore_missing() -> None
 def test_a_modified_file_is_refused_before_lower_pending_files_run() -> None:
     got = compare(applied(3, checksum=b"\xff" * 48))
     assert got.pending == ()
-    assert got.problem == (
+    assert got.problem == Problem(
+        "ledger-modified",
         "migration 3 was previously applied but has been modified: the ledger has checksum ffffffffffffffff…, "
-        "3_m3.sql has 0303030303030303…; restore the file that was applied, or repair what deploy.verify reports"
+        "3_m3.sql has 0303030303030303…",
+        "restore the file that was applied, or repair what deploy.verify reports",
     )
 
 
 def test_another_formatting_counts_as_applied_when_the_contract_holds() -> None:
     got = compare(MODIFIED, contract_holds=True)
-    assert got == Comparison(pending=(TWO, THREE), applied=(1,), reformatted=(ONE,))
+    assert got == Comparison(pending=(TWO, THREE), reformatted=(ONE,))
 
 
 def test_a_holding_contract_excuses_neither_dirty_nor_missing_rows() -> None:
-    assert compare(MODIFIED, applied(9), contract_holds=True).problem is not None
-    assert compare(MODIFIED, applied(2, success=False), contract_holds=True).problem is not None
+    for other, kind in ((applied(9), "ledger-missing"), (applied(2, success=False), "ledger-dirty")):
+        problem = compare(MODIFIED, other, contract_holds=True).problem
+        assert problem is not None and problem.kind == kind

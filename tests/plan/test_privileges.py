@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.files import write
 from support.operator import Pyinfra, run, said
-from support.privileges import ADOPT, APP, APPLY, FILES, MAY_CREATE, MAY_USE, PURGE, REVERT, SCHEMA, Case
+from support.privileges import ADOPT, APP, APPLY, PURGE, REVERT, SCHEMA, Case
 from support.project import VERSION
 from support.servers import Database, Server, login, quoted
 from support.versions import every_version_slowly
@@ -101,9 +101,8 @@ def through(pyinfra: Pyinfra, cases: Mapping[str, Made], *words: str) -> None:
 
 @every_version_slowly
 def test_what_keeps_a_role_from_deploying_is_said_with_the_statement_that_allows_it(pyinfra: Pyinfra, make: Make) -> None:
-    """Before anything runs, or by the server of a file. A role that owns the schema, and nothing else, needs nothing."""
-    files = {name: Case(f"{MAY_CREATE} {setup}", wants, files={"1_x.sql": sql}) for name, (setup, sql, wants) in FILES.items()}
-    cases = make({**APPLY, **files})
+    """Before anything runs. A role that owns the schema, and nothing else, needs nothing."""
+    cases = make(APPLY)
     through(pyinfra, cases, "-y", "deploy.apply")
     again = run(pyinfra, {f"@postgres/{name}": made.data for name, made in cases.items()})
     assert (again.code, again.change("Migrate"), again.change("Verify")) == (0, "no change", "no change"), again.out
@@ -130,11 +129,3 @@ def test_what_keeps_a_role_from_purging_is_said_with_the_statement_that_allows_i
     through(pyinfra, cases, "-y", "deploy.purge")
     for made in cases.values():
         assert made.database.psql(f"TABLE {APP}.integration_events").count("booking_loss") == 89
-
-
-def test_a_statement_of_exec_that_is_refused_names_the_grant_too(pyinfra: Pyinfra, make: Make) -> None:
-    made = make({"one": Case(f"{MAY_USE} CREATE TABLE t ()", ())})["one"]
-    role = quoted(str(made.data["postgres_user"]))
-    result = run(pyinfra, {"@postgres/one": made.data}, "exec", "--", f"TABLE {APP}.t")
-    want = f"42501: ERROR: permission denied for table t; run GRANT SELECT ON TABLE {APP}.t TO {role}"
-    assert want in said(result, "@postgres/one"), result.out

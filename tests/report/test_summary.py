@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from deploy.checks import Violation
 from support import fleets
 from support.operator import Pyinfra
 from support.project import MIGRATION
 from support.servers import Database, free_port
 
 from deploy import summary
-from deploy.checks import Violation
 
 NARROW = (Violation("tables", "a", "table", "view"), Violation("tables", "longer", "x", "missing"))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.sqlx import FATAL, IGNORED, NAMES
 
-from deploy import migrations
-from deploy.errors import Refused
+from deploy.errors import RunRefused
+from deploy.source import migrations
 
 
 @pytest.mark.parametrize(("name", "want"), NAMES.items())
@@ -27,7 +27,7 @@ def test_a_file_name_that_is_fatal_to_sqlx_is_fatal(name: str, tmp_path: Path) -
     with pytest.raises(ValueError):
         migrations.parse_name(name)
     (tmp_path / name).write_text("SELECT 1;")
-    with pytest.raises(Refused, match="is no version: SQLx wants a 64-bit integer"):
+    with pytest.raises(RunRefused, match="is not a version: SQLx wants a 64-bit integer"):
         migrations.load(tmp_path)
 
 
@@ -91,14 +91,14 @@ def test_what_sqlx_would_only_trip_over_while_it_runs_is_refused(tmp_path: Path)
         folder.mkdir()
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RunRefused) as refused:
             migrations.load(folder)
         assert want in str(refused.value)
 
 
 def test_a_dangling_link_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="nowhere: no such folder of migrations; set `migrations` to one that exists"):
+    with pytest.raises(RunRefused, match="nowhere: no such folder of migrations; set `migrations` to one that exists"):
         migrations.load(tmp_path / "nowhere")
     (tmp_path / "1_x.sql").symlink_to(tmp_path / "gone.sql")
-    with pytest.raises(Refused, match=r"1_x\.sql: symbolic link to nothing; repair or remove it"):
+    with pytest.raises(RunRefused, match=r"1_x\.sql: symbolic link to nothing; repair or remove it"):
         migrations.load(tmp_path)

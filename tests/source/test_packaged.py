@@ -10,11 +10,11 @@ import sys
 import pytest
 from support.project import MIGRATION, ROOT
 
-from deploy import migrations
+from deploy.source import migrations
 
 
 def test_the_committed_files_are_what_the_templates_render() -> None:
-    source = migrations.packaged()
+    source = migrations.load(migrations.packaged())
     want = {migration.file: migration.sql.encode() for migration in (*source.migrations, *source.down.values())}
     got = {path.name: path.read_bytes() for path in (ROOT / "migrations").iterdir()}
     assert got == want
@@ -43,7 +43,7 @@ def test_every_statement_can_be_run_twice_and_none_names_a_schema() -> None:
     ids=lambda environment: environment["LC_ALL"],
 )
 def test_rendering_knows_no_locale_and_no_clock(environment: dict[str, str]) -> None:
-    code = "from deploy import migrations; print(*[m.checksum.hex() for m in migrations.packaged().migrations])"
+    code = "from deploy.source.migrations import load, packaged; print(*[m.checksum.hex() for m in load(packaged()).migrations])"
     got = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, check=True, capture_output=True, text=True
     ).stdout.strip()

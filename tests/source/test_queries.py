@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from support.project import MIGRATION
 from support.servers import Database, Server
 from support.versions import every_version
 
-from deploy import probe, queries, templates
-from deploy.errors import Refused
+from deploy.errors import RunRefused
+from deploy.execution import probe
+from deploy.source import checks, queries
 
 pytestmark = pytest.mark.usefixtures("password")
 
@@ -47,7 +49,7 @@ def rows(server: Server) -> Database:
 
 
 def test_every_index_of_the_contract_serves_a_named_query() -> None:
-    contract = (templates.packaged() / "verify" / "indexes.sql.j2").read_text(encoding="utf-8")
+    contract = (checks.packaged() / "indexes.sql.j2").read_text(encoding="utf-8")
     for index in sorted({query.index for query in ALL}):
         assert index in contract or index == "integration_health_integration_id_last_checked_key"
     assert len({query.index for query in ALL}) == 6
@@ -103,9 +105,11 @@ def test_a_named_query_gives_rows_newest_first_or_in_its_own_order(rows: Databas
 def test_the_index_of_each_named_query_has_the_columns_that_its_header_says(database: Database) -> None:
     """It is one of the contract's, so verification sees when it can't serve the query."""
     database.psql(MIGRATION.read_text(encoding="utf-8"))
-    for query in ALL:
-        definition = database.psql(f"SELECT pg_get_indexdef('{query.index}'::regclass)")
-        assert definition.endswith(f"INDEX {query.index} ON public.{query.table} USING btree ({', '.join(query.columns)})")
+    for path in queries.packaged().iterdir():
+        header = re.search(r"^-- index: (\w+) ON (\w+) (\(.+\))$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert header is not None, path
+        definition = database.psql(f"SELECT pg_get_indexdef('{header[1]}'::regclass)")
+        assert definition.endswith(f"INDEX {header[1]} ON public.{header[2]} USING btree {header[3]}")
 
 
 def test_a_role_with_only_usage_of_the_schema_proves_that_the_indexes_are_there(database: Database, pyinfra: Pyinfra) -> None:
@@ -147,6 +151,6 @@ def test_a_role_with_only_usage_of_the_schema_proves_that_the_indexes_are_there(
 )
 def test_a_query_file_with_a_header_that_cannot_be_read_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "q.sql.j2").write_text(text, encoding="utf-8")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         queries.load(tmp_path, 100)
     assert str(refused.value) == f"{tmp_path / 'q.sql.j2'}: {said}"

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from support.servers import Database
 
-from deploy import templates
+from deploy.statements.rendering import Templates
 
 NAMES = [
     'ba"z',
@@ -36,7 +36,7 @@ def test_every_name_and_value_comes_back_from_the_server_as_it_was(database: Dat
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute("SET standard_conforming_strings = " + scs)
         for name in NAMES:
-            cursor = connection.execute(templates.render(tmp_path, "x.sql.j2", value=name).encode())
+            cursor = connection.execute(Templates(tmp_path).render("x.sql.j2", value=name).encode())
             assert cursor.description is not None
             assert (cursor.description[0].name, cursor.fetchone()) == (name, (name,))
 
@@ -44,6 +44,6 @@ def test_every_name_and_value_comes_back_from_the_server_as_it_was(database: Dat
 def test_one_byte_more_than_63_is_cut_by_the_server_which_is_why_settings_refuse_it(database: Database, tmp_path: Path) -> None:
     (tmp_path / "x.sql.j2").write_text("SELECT 1 AS {{ value | ident }}")
     with psycopg.connect(database.url) as connection:
-        cursor = connection.execute(templates.render(tmp_path, "x.sql.j2", value="x" * 64).encode())
+        cursor = connection.execute(Templates(tmp_path).render("x.sql.j2", value="x" * 64).encode())
         assert cursor.description is not None
         assert cursor.description[0].name == "x" * 63

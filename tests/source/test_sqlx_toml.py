@@ -12,9 +12,9 @@ from support.project import MIGRATION
 from support.servers import Database
 from support.sqlx import HOST, deploy, ledger, sqlx
 
-from deploy import checks, migrations, sqlx_toml
-from deploy.errors import Refused
-from deploy.sqlx_toml import SqlxToml
+from deploy.errors import RunRefused
+from deploy.source import checks, migrations, sqlx_toml
+from deploy.source.sqlx_toml import SqlxToml
 
 
 def project(folder: Path, toml: str, files: dict[str, str]) -> Path:
@@ -50,17 +50,17 @@ def test_keys_that_are_about_other_things_are_left_alone(tmp_path: Path) -> None
     ("text", "reason"),
     [
         ("[migrate\n", "can't be read: "),
-        ("migrate = 3", "`migrate` is no table; write it as [migrate]"),
-        ("[migrate]\ntable-name = 'a b'", "table-name: 'a b' is no name that Postgres can read; quote it as in SQL"),
-        ("[migrate]\ntable-name = 'a; DROP TABLE b'", "table-name: 'a; DROP TABLE b' is no name that Postgres can read"),
-        ("[migrate]\ntable-name = 3", "table-name: 3 is no name that Postgres can read; quote it as in SQL"),
-        ("[migrate]\ncreate-schemas = ['a.b']", "create-schemas: 'a.b' is no name that Postgres can read; quote it as in SQL"),
-        ("[migrate]\ncreate-schemas = 'a'", "create-schemas: 'a' is no list of texts"),
+        ("migrate = 3", "`migrate` must be a table; write it as [migrate]"),
+        ("[migrate]\ntable-name = 'a b'", "table-name: 'a b' is not a valid identifier; quote it as in SQL"),
+        ("[migrate]\ntable-name = 'a; DROP TABLE b'", "table-name: 'a; DROP TABLE b' is not a valid identifier"),
+        ("[migrate]\ntable-name = 3", "table-name: 3 is not a valid identifier; quote it as in SQL"),
+        ("[migrate]\ncreate-schemas = ['a.b']", "create-schemas: 'a.b' is not a valid identifier; quote it as in SQL"),
+        ("[migrate]\ncreate-schemas = 'a'", "create-schemas: 'a' must be a list of strings"),
         ("[migrate]\nignored-chars = ['ab']", "ignored-chars: 'ab' is not one character"),
     ],
 )
 def test_what_can_not_be_read_is_refused_with_file_and_key(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RunRefused) as caught:
         sqlx_toml.load(write(tmp_path, {"sqlx.toml": text}))
     assert str(caught.value).startswith(f"{tmp_path / 'sqlx.toml'}: {reason}")
 

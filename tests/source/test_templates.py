@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy import checks, migrations, templates
-from deploy.errors import Refused
+from deploy.connection import quoting
+from deploy.errors import RunRefused
+from deploy.source import migrations
+from deploy.statements.rendering import Templates
 
 BROKEN = {
     "a value that nobody gave": ("SELECT 1;\nSELECT {{ nobody }};\n", "1_x.sql.j2:2: template error: 'nobody' is undefined"),
@@ -27,7 +29,7 @@ BROKEN = {
 @pytest.mark.parametrize(("content", "want"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_template_error_names_the_file_and_the_line(content: str, want: str, tmp_path: Path) -> None:
     (tmp_path / "1_x.sql.j2").write_text(content)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         migrations.load(tmp_path)
     assert str(refused.value).startswith(str(tmp_path))
     assert want in str(refused.value)
@@ -36,7 +38,7 @@ def test_a_template_error_names_the_file_and_the_line(content: str, want: str, t
 def test_an_error_in_an_included_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "1_x.sql.j2").write_text("{% include 'part.sql.j2' %}")
     (tmp_path / "part.sql.j2").write_text("\n{{ nobody }}")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         migrations.load(tmp_path)
     assert str(refused.value) == f"{tmp_path / 'part.sql.j2'}:2: template error: 'nobody' is undefined"
 
@@ -44,22 +46,14 @@ def test_an_error_in_an_included_file_names_that_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["SELECT 1;", "SELECT 1;\n", "SELECT 1;\n\n", "\n", "{# remark #}\nSELECT 'ä';\n"])
 def test_text_comes_out_byte_for_byte(content: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_text(content, encoding="utf-8")
-    assert templates.render(tmp_path, "x") == content.removeprefix("{# remark #}")
+    assert Templates(tmp_path).render("x") == content.removeprefix("{# remark #}")
 
 
 def test_line_ends_become_lf(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"SELECT 1;\r\nSELECT 2;\r\n")
-    assert templates.render(tmp_path, "x") == "SELECT 1;\nSELECT 2;\n"
+    assert Templates(tmp_path).render("x") == "SELECT 1;\nSELECT 2;\n"
 
 
 @pytest.mark.parametrize(("value", "want"), [(None, "NULL"), (5, "5"), (True, "true"), ("o'x", "'o''x'"), ("", "''")])
 def test_a_literal_is_that_of_its_type(value: object, want: str) -> None:
-    assert templates.literal(value) == want
-
-
-def test_a_file_dropped_into_the_folder_of_checks_is_a_check(tmp_path: Path) -> None:
-    (tmp_path / "mine.sql.j2").write_text("SELECT {{ schema | literal }} AS object, '' AS expected, '' AS actual;\n")
-    (tmp_path / "README.md").write_text("no check")
-    parts = checks.parts(tmp_path, schema="a'b", owner=None, ledger="x")
-    assert [part.name for part in parts] == ["mine.sql"] * 3
-    assert parts[1].sql == "SELECT 'a''b' AS object, '' AS expected, '' AS actual"
+    assert quoting.literal(value) == want

@@ -9,8 +9,8 @@ from support.files import write
 from support.operator import Pyinfra, ended, run
 from support.servers import Database
 
-from deploy.errors import Refused
-from deploy.migrations import load
+from deploy.errors import RunRefused
+from deploy.source.migrations import load
 
 FINE = "CREATE TABLE fine ();"
 
@@ -50,11 +50,11 @@ FINE = "CREATE TABLE fine ();"
         ),
         (
             {"1_a.sql": FINE, "foo_bar.sql": FINE},
-            "{}/foo_bar.sql: 'foo' is no version: SQLx wants a 64-bit integer before the first `_`; rename the file",
+            "{}/foo_bar.sql: 'foo' is not a version: SQLx wants a 64-bit integer before the first `_`; rename the file",
         ),
         (
             {"9223372036854775808_a.sql": FINE},
-            "{}/9223372036854775808_a.sql: '9223372036854775808' is no version: "
+            "{}/9223372036854775808_a.sql: '9223372036854775808' is not a version: "
             "SQLx wants a 64-bit integer before the first `_`; rename the file",
         ),
         ({"1_a.sql": FINE, "2_b.sql": Path("nowhere")}, "{}/2_b.sql: symbolic link to nothing; repair or remove it"),
@@ -75,14 +75,14 @@ def test_a_source_that_can_not_be_read_is_refused_with_file_and_line(
     tmp_path: Path, files: dict[str, str | bytes | Path], sentence: str
 ) -> None:
     folder = write(tmp_path / "source", files)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         load(folder)
     assert str(refused.value) == sentence.format(folder)
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", write(tmp_path / "source", {"1_a.sql": FINE}) / "1_a.sql"):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RunRefused) as refused:
             load(path)
         assert str(refused.value) == f"{path}: no such folder of migrations; set `migrations` to one that exists"
 

@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.tunnel import LOOPBACK
+from deploy.connection.tunnel import LOOPBACK
 from support.containers import DATABASE, HERE, PASSWORD, USER, write_tls
 from support.files import password_file
 from support.waiting import until

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from deploy.checks import Violation
-from deploy.findings import HostFindings, QueryTiming
+from deploy.findings import HostFindings, QueryTiming, Violation
 from deploy.report.fleet import Fleet, all_checks
 
 CHECKS = ("columns", "constraints", "indexes", "owners", "tables", "triggers_and_rules")

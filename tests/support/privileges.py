@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deploy import audit
+from deploy.plan import history
 from support.project import MIGRATION, VERSION
 from support.purge_data import EVENTS, HEALTH
 from support.sqlx import LEDGER, row
@@ -17,7 +17,6 @@ APP = '"sch""ema ü"'
 
 OURS = MIGRATION.read_text(encoding="utf-8")
 RECORDED = LEDGER + row(VERSION, checksum=hashlib.sha384(MIGRATION.read_bytes()).hexdigest())
-INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_x'::regclass"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Case:
 
 MAY_CREATE = f"GRANT USAGE, CREATE ON SCHEMA {APP} TO {{role}};"
 MAY_USE = f"GRANT USAGE ON SCHEMA {APP} TO {{role}};"
-OF_OTHER = "ALTER TABLE integration_health OWNER TO {other}; ALTER TABLE integration_events OWNER TO {other};"
+OF_ROLE = "ALTER TABLE integration_health OWNER TO {role}; ALTER TABLE integration_events OWNER TO {role};"
 
 APPLY: dict[str, Case] = {
     "nothing": Case(
@@ -83,20 +82,9 @@ APPLY: dict[str, Case] = {
         files={"sqlx.toml": '[migrate]\ntable-name = "own._sqlx_migrations"\n', "1_a.sql": "CREATE TABLE a ()"},
     ),
     "audit-trail-of-other": Case(
-        MAY_CREATE + audit.create("_deploy_history"),
+        MAY_CREATE + history.create("_deploy_history"),
         (f'GRANT INSERT ON TABLE {APP}."_deploy_history" TO {{role}}',),
         {"audit": True},
-    ),
-    "tables-of-a-superuser": Case(
-        f"{MAY_CREATE} {OURS} DROP INDEX idx_integration_events_type",
-        tuple(f"ALTER TABLE {APP}.{table} OWNER TO {{role}}" for table in ("integration_health", "integration_events")),
-    ),
-    "tables-of-other": Case(f"{MAY_CREATE} {OURS} {OF_OTHER} DROP INDEX idx_integration_events_type", ("GRANT {other} TO {role}",)),
-    "tables-of-other-that-is-not-inherited": Case(
-        f"{MAY_CREATE} {OURS} {OF_OTHER} DROP INDEX idx_integration_events_type",
-        ("GRANT {other} TO {role} WITH INHERIT TRUE",),
-        options="NOINHERIT",
-        since=16,
     ),
     "schemas-of-sqlx-toml": Case(
         MAY_CREATE,
@@ -104,72 +92,18 @@ APPLY: dict[str, Case] = {
         files={"sqlx.toml": "[migrate]\ncreate-schemas = ['\"New one\"']\n", "1_a.sql": "CREATE TABLE a ()"},
     ),
     "no-transaction": Case(
-        MAY_USE + LEDGER + "GRANT SELECT, INSERT ON _sqlx_migrations TO {role};"
-        "CREATE TABLE t (x int); ALTER TABLE t OWNER TO {other}; ALTER TABLE _sqlx_migrations OWNER TO {other};"
-        f"GRANT CREATE ON SCHEMA {APP} TO {{other}}",
-        (f'GRANT UPDATE, DELETE ON TABLE {APP}."_sqlx_migrations" TO {{role}}', "GRANT {other} TO {role}"),
+        MAY_CREATE + LEDGER + "GRANT SELECT, INSERT ON _sqlx_migrations TO {role};"
+        "CREATE TABLE t (x int); ALTER TABLE t OWNER TO {role}; ALTER TABLE _sqlx_migrations OWNER TO {other}",
+        (f'GRANT UPDATE, DELETE ON TABLE {APP}."_sqlx_migrations" TO {{role}}',),
         files={"1_x.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY t_x ON t (x)"},
-    ),
-    "invalid-index": Case(
-        f"{MAY_CREATE} {LEDGER} GRANT ALL ON _sqlx_migrations TO {{role}}; CREATE TABLE t (x int); CREATE INDEX t_x ON t (x);"
-        "ALTER TABLE t OWNER TO {other};" + INVALID,
-        ("GRANT {other} TO {role}",),
-        {"repair_invalid_indexes": True},
-        {"1_x.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS t_x ON t (x)"},
-    ),
-    "language": Case(
-        f"ALTER SCHEMA {APP} OWNER TO {{role}}; REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC",
-        ("GRANT USAGE ON LANGUAGE plpgsql TO {role}",),
     ),
 }
 """What keeps deploy.apply from running."""
 
-FILES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "routine": (
-        "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION f FROM PUBLIC",
-        "SELECT f(1)",
-        (f"GRANT EXECUTE ON ROUTINE {APP}.f(integer) TO {{role}}",),
-    ),
-    "sequence": ("CREATE SEQUENCE q", "SELECT nextval('q')", (f"GRANT USAGE ON SEQUENCE {APP}.q TO {{role}}",)),
-    "table": (
-        'CREATE TABLE "t T" (x int PRIMARY KEY)',
-        'CREATE TABLE c (x int REFERENCES "t T")',
-        (f'GRANT REFERENCES ON TABLE {APP}."t T" TO {{role}}',),
-    ),
-    "view": (
-        "CREATE VIEW v AS SELECT 1",
-        "CREATE TABLE c AS SELECT * FROM v",
-        (f"GRANT SELECT ON TABLE {APP}.v TO {{role}}",),
-    ),
-    "schema": (
-        'CREATE SCHEMA "o""ther"',
-        'CREATE TABLE "o""ther".t ()',
-        ('GRANT USAGE ON SCHEMA "o""ther" TO {role}', 'GRANT CREATE ON SCHEMA "o""ther" TO {role}'),
-    ),
-    "database": ("", "CREATE SCHEMA extra", ("GRANT CREATE ON DATABASE {database} TO {role}",)),
-    "temporary": ("", "CREATE TEMPORARY TABLE x ()", ("GRANT TEMPORARY ON DATABASE {database} TO {role}",)),
-    "function-of-other": (
-        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        "COMMENT ON FUNCTION f() IS 'one'",
-        (f"ALTER ROUTINE {APP}.f() OWNER TO {{role}}",),
-    ),
-    "schema-of-other": (
-        "CREATE SCHEMA theirs; ALTER SCHEMA theirs OWNER TO {other}",
-        "COMMENT ON SCHEMA theirs IS 'one'",
-        ("GRANT {other} TO {role}",),
-    ),
-    "role": ("GRANT USAGE ON SCHEMA public TO {other}", "SET LOCAL ROLE {other}", ("GRANT {other} TO {role}",)),
-}
-"""What a file may not do: setup, the file, the statements."""
-
 REVERT: dict[str, Case] = {
-    "of-other": Case(
-        f"{MAY_USE} {OURS} {OF_OTHER} {RECORDED} GRANT SELECT ON _sqlx_migrations TO {{role}}",
-        (f'GRANT DELETE ON TABLE {APP}."_sqlx_migrations" TO {{role}}', "GRANT {other} TO {role}"),
-    ),
-    "schema-owner-that-may-not-see-whether-a-table-is-empty": Case(
-        f"{OURS} {RECORDED} ALTER SCHEMA {APP} OWNER TO {{role}}; GRANT SELECT, DELETE ON _sqlx_migrations TO {{role}}",
-        tuple(f"GRANT SELECT, UPDATE ON TABLE {APP}.{table} TO {{role}}" for table in ("integration_events", "integration_health")),
+    "ledger-of-other": Case(
+        f"{MAY_USE} {OURS} {OF_ROLE} {RECORDED} GRANT SELECT ON _sqlx_migrations TO {{role}}",
+        (f'GRANT DELETE ON TABLE {APP}."_sqlx_migrations" TO {{role}}',),
     ),
 }
 
