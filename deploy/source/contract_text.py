@@ -10,8 +10,6 @@ from tomlkit.items import Item, Table
 
 from deploy.source.contracts import ABOUT, HEADER, KINDS, PARTS, RELATIONS, Contract, Entry
 
-_WIDTH = 100
-
 
 def write(contract: Contract) -> str:
     """The text of `VERSION.toml`."""
@@ -70,7 +68,8 @@ def _spellings(texts: tuple[str, ...]) -> Item:
 
 def _text(text: str) -> Item:
     """As it is wherever TOML can hold it so, over several lines where it has some."""
-    multiline = "\n" in text
+    # TOML reads a line end of two characters as one, unless it is escaped
+    multiline = "\n" in text and "\r" not in text
     if '"' not in text and "\\" not in text and not multiline:
         return tomlkit.string(text)
     try:

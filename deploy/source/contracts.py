@@ -1,7 +1,8 @@
 """A contract: what the schema is once a version is applied. A folder of files VERSION.toml, read as values. No database.
 
-Each table `[KIND.NAME]` is one object with its `definition`; what is part of a relation stands in it by kind: `[table.NAME.column]`.
-Names and definitions are spelt as the server does, without the target's own schema. A list holds spellings that are accepted alike.
+Each table `[KIND.NAME]` is one object with its `definition`; what is part of a relation stands in it by kind, as
+`[table.NAME.column]`. Names and definitions are spelt as the server does, without the target's own schema. A list holds spellings
+that are accepted alike.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import RunRefused
+from deploy.errors import RunRefused, source_refused
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -99,14 +101,12 @@ class Contract:
 def load(folder: Path) -> tuple[Contract, ...]:
     """The contracts of a folder by version. Raises RunRefused, naming file, line and key."""
     if not folder.is_dir():
-        raise RunRefused(f"{folder}: no such folder of contracts; set `contract` to one that exists")
+        raise source_refused(folder, "no such folder of contracts", "set `contract` to one that exists")
     found = sorted((read(path) for path in folder.glob("*.toml")), key=lambda contract: contract.version)
-    for one, following in zip(found, found[1:], strict=False):
+    for one, following in pairwise(found):
         if one.through >= following.version:
-            raise RunRefused(
-                f"{folder / file_name(one.version)}: through: {one.through} is covered by {file_name(following.version)} too; "
-                f"expected a version below {following.version}"
-            )
+            problem = f"through: {one.through} is covered by {file_name(following.version)} too"
+            raise source_refused(folder / file_name(one.version), problem, f"set a version below {following.version}")
     return tuple(found)
 
 
@@ -125,7 +125,7 @@ def read(path: Path) -> Contract:
         text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise RunRefused(f"{path}: can't be read: {' '.join(str(error).split())}; repair it or remove it") from None
+        raise source_refused(path, f"can't be read: {' '.join(str(error).split())}", "repair it or remove it") from None
     return _File(path, text).contract(document)
 
 
@@ -136,7 +136,7 @@ class _File:
 
     def contract(self, document: Mapping[str, Any]) -> Contract:
         if not re.fullmatch(r"-?\d+", self.path.stem):
-            raise RunRefused(f"{self.path}: {self.path.stem!r} is not a version; name the file VERSION.toml")
+            raise source_refused(self.path, f"{self.path.stem!r} is not a version", "name the file VERSION.toml")
         version = int(self.path.stem)
         header = self._table(document, HEADER)
         known = {"through": int, "closed": bool, "schemas": str, "postgresql": int, "ignore": str}
@@ -202,7 +202,7 @@ class _File:
     def _refused(self, place: tuple[str, ...], problem: str) -> RunRefused:
         line = _line_of(self.text, place)
         where = f"{self.path}:{line}" if line else str(self.path)
-        return RunRefused(f"{where}: {'.'.join(place)}: {problem}")
+        return source_refused(where, f"{'.'.join(place)}: {problem}")
 
 
 def _key(kind: str) -> str:

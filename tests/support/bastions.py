@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.connection.tunnel import LOOPBACK
+
 from support.containers import DATABASE, HERE, PASSWORD, USER, write_tls
 from support.files import password_file
 from support.waiting import until
