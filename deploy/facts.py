@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyinfra import host
 from pyinfra.api import FactBase
@@ -12,9 +11,15 @@ from pyinfra.api import FactBase
 from deploy.connection.message import Answer, Message
 from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import RunRefused, SqlError
-from deploy.plan import pending, target
-from deploy.plan.observation import observe
+from deploy.execution import observe
+from deploy.plan import observation, pending
+from deploy.problems import Problem
+from deploy.report.run import Run
 from deploy.statements import statement
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
 
 T = TypeVar("T")
 
@@ -22,36 +27,19 @@ T = TypeVar("T")
 class PostgresFact(FactBase[T]):
     """A fact of a @postgres host. On a host of another connector it gives its default: no SQL reaches a shell."""
 
-    def check_preconditions(self, state: Any, host: Any) -> str | None:
-        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is no @postgres host"
-
-
-class HostState(PostgresFact[Answer]):
-    """The answer of `target.read` for this host.
-
-    `arguments` are those of `target.resolve`, which win over the host's data; `only` names the checks that run.
-    """
-
-    @staticmethod
-    def default() -> Answer:
-        return Answer(error=SqlError("no answer"))
-
-    def command(self, arguments: dict[str, Any], only: Collection[str] | None = None) -> Message:
-        return target.read(target.resolve(host.name, host.data.dict(), **arguments), only)
-
-    def process(self, output: list[str]) -> Answer:
-        return Answer.from_json(output[-1])
+    def check_preconditions(self, state: State, host: Host) -> str | None:
+        return None if isinstance(host.connector, PostgresConnector) else f"{host.name} is not a @postgres host"
 
 
 class QueryAnswer(PostgresFact[Answer]):
-    """The answer to a script that only reads."""
+    """The answer to a message that only reads."""
 
     @staticmethod
     def default() -> Answer:
         return Answer(error=SqlError("no answer"))
 
-    def command(self, script: Message) -> Message:
-        return script
+    def command(self, message: Message) -> Message:
+        return message
 
     def process(self, output: list[str]) -> Answer:
         return Answer.from_json(output[-1])
@@ -62,7 +50,7 @@ class Status(PostgresFact[dict[str, Any]]):
 
     `version` is the server's, `role` is primary or standby, `replay` how far a standby is (deploy.server.Replay, null on a
     primary), `applied` and `pending` are lists of versions of the source, `drift` is a list of violations, `problem` says why
-    deploy.apply would refuse this host, `error` what kept us from reading it.
+    deploy.apply would refuse this host, `error` what kept us from reading it; `kind` is that of either (deploy.problems.KINDS).
     """
 
     @staticmethod
@@ -70,21 +58,20 @@ class Status(PostgresFact[dict[str, Any]]):
         return {"error": "no answer: deploy.facts.Status is for @postgres hosts"}
 
     def command(self) -> Message:
-        self._refused: str | None = None
+        self._refused: Problem | None = None
         try:
-            self._target = target.resolve(host.name, host.data.dict())
+            self._target = Run.current(host).target()
         except RunRefused as error:
-            self._refused = str(error)
+            self._refused = error.problem
             return Message(statement("session/ping.sql.j2"))
-        return target.read(self._target)
+        return observe.question(self._target)
 
     def process(self, output: list[str]) -> dict[str, Any]:
-        if self._refused is not None:
-            return {"error": self._refused}
         answer = Answer.from_json(output[-1])
-        if answer.error is not None:
-            return {"error": answer.error.summary}
-        seen = observe(answer)
+        unread = self._refused or (answer.error.problem if answer.error is not None else None)
+        if unread is not None:
+            return {"kind": unread.kind, "error": str(unread)}
+        seen = observation.observe(answer)
         made = pending.plan(self._target, seen)
         problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)
         recorded = {row.version for row in seen.ledger.rows}
@@ -96,7 +83,7 @@ class Status(PostgresFact[dict[str, Any]]):
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
             "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
-            "problem": str(problem) if problem is not None else None,
             "kind": problem.kind if problem is not None else None,
+            "problem": str(problem) if problem is not None else None,
             "error": None,
         }

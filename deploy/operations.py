@@ -1,35 +1,40 @@
-"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield."""
+"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield.
+
+What is said to a server stands in `execution` and `retention`; what was found is recorded here.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
 
-from deploy.cli import arguments as verb
-from deploy.cli import failure
+from deploy.cli import failure, preview
 from deploy.connection.message import Answer, Commands, Message
-from deploy.connectors.postgres import PostgresConnector, connections
-from deploy.errors import HostFailed, SqlError
-from deploy.execution import down_file, executor, failover, non_transactional, probe, record
-from deploy.execution.executor import Run
-from deploy.facts import HostState
+from deploy.connection.server import Server
+from deploy.connectors.postgres import PostgresConnector
+from deploy.errors import HostFailed
+from deploy.execution import down_file, non_transactional, observe, probe, record, transactional
+from deploy.execution.conversation import Steps, drive
+from deploy.execution.work import Progress, Work
+from deploy.facts import QueryAnswer
 from deploy.findings import Probed
-from deploy.plan import adoption, pending, reversal, standby, target
-from deploy.plan.observation import Observation, observe
+from deploy.plan import adoption, pending, reversal, standby
+from deploy.plan.observation import Observation
+from deploy.plan.pending import Plan
 from deploy.plan.target import Target
+from deploy.problems import Problem
 from deploy.report import console
-from deploy.source.migrations import Migration
+from deploy.report.host_run import HostRun
+from deploy.report.run import Run
+from deploy.retention import plan as retention
+from deploy.retention import purge as deletion
 
-_INSUFFICIENT_PRIVILEGE = "42501"
-
-_REPLAY_POLL = 0.5
-"""Seconds between two looks at a standby that has not replayed all."""
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
 
 
 @operation()
@@ -39,100 +44,99 @@ def migrate(**arguments: Any) -> Commands:
 
     `arguments` are keys of deploy.settings that win over the host's data. On a standby nothing is done.
     """
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
-    seen = _read(wanted, arguments)
-    planned = pending.plan(wanted, seen)
-    problem = planned.problem or pending.existing_table_problem(wanted, seen, planned.pending)
+    target = _current().target(**arguments)
+    observation = _observe(target)
+    plan = pending.plan(target, observation)
+    problem = plan.problem or pending.existing_table_problem(target, observation, plan.pending)
     if problem is not None:
-        yield from failure.fail([str(problem)])
-        return
-    for note in planned.notes:
+        raise HostFailed(problem)
+    for note in plan.notes:
         host.log(note)
-    if not planned.pending:
-        at_target = f"{len(wanted.source.migrations)} migration(s) at target"
-        host.noop("standby: nothing to migrate" if seen.in_recovery else at_target)
+    if not plan.pending:
+        at_target = f"{len(target.source.migrations)} migration(s) at target"
+        host.noop("standby: nothing to migrate" if observation.in_recovery else at_target)
         return
-    _show([(f"pending: {migration}", migration) for migration in planned.pending])
-    failover.before_writing(seen.server)
-    run = Run.of(wanted, planned, seen)
-    for migration in planned.pending:
-        if migration.transactional:
-            yield from executor.apply(run, migration)
-        else:
-            yield from non_transactional.apply(run, migration)
+    preview.show([f"pending: {migration}" for migration in plan.pending], [(file.file, file.sql) for file in plan.pending])
+    _check_only_primary(observation.server)
+    work, progress = _work(target, plan, observation), Progress.of(plan)
+    for migration in plan.pending:
+        apply = transactional.apply if migration.transactional else non_transactional.apply
+        progress = yield from apply(work, migration, progress)
 
 
 @operation()
 @failure.isolates_host
 def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: Any) -> Commands:
     """Run the down files of the newest applied migration, of all above version `to`, or of all when `to` is 0."""
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
-    seen = _read(wanted, arguments)
-    planned = pending.plan(wanted, seen, will_run=False)
-    if seen.in_recovery:
+    target = _current().target(**arguments)
+    observation = _observe(target)
+    plan = pending.plan(target, observation, will_run=False)
+    if observation.in_recovery:
         host.noop("standby: nothing was reverted")
         return
-    chosen = reversal.plan(wanted.source, seen.ledger.rows, to, allow_data_loss=allow_data_loss)
+    chosen = reversal.plan(target.source, observation.ledger.rows, to, allow_data_loss=allow_data_loss)
     files = [down for _, down in chosen.steps]
-    problem = planned.problem or chosen.problem or (pending.cannot_run(wanted, seen, files) if files else None)
+    problem = plan.problem or chosen.problem or (pending.cannot_run(target, observation, files) if files else None)
     if problem is not None:
-        yield from failure.fail([str(problem)])
-        return
+        raise HostFailed(problem)
     if not chosen.steps:
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
-    _show([(f"to revert: {up}", down) for up, down in chosen.steps])
-    failover.before_writing(seen.server)
-    run = Run.of(wanted, planned, seen)
+    preview.show([f"to revert: {up}" for up, _ in chosen.steps], [(down.file, down.sql) for down in files])
+    _check_only_primary(observation.server)
+    work, progress = _work(target, plan, observation), Progress.of(plan)
     for up, down in chosen.steps:
-        yield from down_file.revert(run, up, down, allow_data_loss=allow_data_loss)
+        if down.transactional:
+            progress = yield from down_file.revert(work, up, down, progress, allow_data_loss=allow_data_loss)
+        else:
+            progress = yield from non_transactional.revert(work, up, down, progress)
 
 
 @operation()
 @failure.isolates_host
 def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     """Record our own migration where its objects are already there and the contract holds."""
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
-    seen = _read(wanted, arguments)
-    planned = pending.plan(wanted, seen, will_run=False)
-    decided = adoption.plan(wanted, seen, planned, replace_checksum=replace_checksum)
-    for note in (*(() if planned.pending else planned.notes), *decided.notes):
+    target = _current().target(**arguments)
+    observation = _observe(target)
+    plan = pending.plan(target, observation, will_run=False)
+    decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum)
+    for note in (*(() if plan.pending else plan.notes), *decided.notes):
         host.log(note)
     if decided.problem is not None:
-        yield from failure.fail([str(decided.problem), *decided.details])
-        return
-    migration = wanted.source.migrations[-1]
+        raise HostFailed(decided.problem, *decided.details)
+    migration = target.source.migrations[-1]
     if decided.action is None:
         host.noop(f"{migration}: nothing to write")
         return
     if not state.is_executing and decided.action == "record":
         host.log(f"to record without running it: {migration}; contract holds")
-    failover.before_writing(seen.server)
-    yield from record.write(Run.of(wanted, planned, seen), migration, decided)
+    _check_only_primary(observation.server)
+    yield from record.write(_work(target, plan, observation), migration, decided, Progress.of(plan))
 
 
 @operation()
 @failure.isolates_host
 def render(out: Path, **arguments: Any) -> Commands:
     """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
-    source = target.resolve(host.name, host.data.dict(), **arguments).source
+    source = _current().target(**arguments).source
     stale = [
         migration
         for migration in (*source.migrations, *source.down.values())
         if not (out / migration.file).is_file() or (out / migration.file).read_bytes() != migration.sql.encode()
     ]
     if not stale:
-        host.noop(f"{out} is as the templates render")
+        host.noop(f"{out} is up to date")
     for migration in stale:
         yield FunctionCommand(_write, (out / migration.file, migration.sql.encode()), {})
 
 
-def _write(state: Any, host: Any, path: Path, content: bytes) -> bool:
+def _write(state: State, host: Host, path: Path, content: bytes) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        return failure.print_failure(state, host, [f"{path}: {error.strerror}; choose another folder with out=DIR"])
+        problem = Problem("report", f"{path}: {error.strerror}", "choose another folder with out=DIR")
+        return failure.print_failure(state, host, problem)
     host.log(f"wrote {path}")
     return True
 
@@ -146,71 +150,56 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
     shows the source's versions, which is waited for; without a migration before it also as soon as the contract holds there.
     """
-    wanted = target.resolve(host.name, host.data.dict(), **arguments)
-    seen = _read(wanted, arguments)
-    if after_migration and not state.is_executing and (files := pending.plan(wanted, seen).pending):
-        verb.not_verified(f"{len(files)} migration(s) pending, nothing was applied")
+    target = _current().target(**arguments)
+    observation = _observe(target)
+    if after_migration and not state.is_executing and (files := pending.plan(target, observation).pending):
+        _current().not_verified(f"{len(files)} migration(s) pending, nothing was applied")
         host.log("will be verified after the migration")
         return
-    lacking = standby.unreplayed(wanted.source, seen)
-    if lacking and (after_migration or not wanted.checks or seen.violations or seen.check_error):
+    lacking = standby.unreplayed(target.source, observation)
+    if lacking and (after_migration or not target.checks or observation.violations or observation.check_error):
         if not state.is_executing:
-            verb.not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
+            _current().not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
             host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
             return
-        seen = _replayed(wanted, arguments, lacking, after_migration)
-    if seen.check_error is not None:
-        yield from failure.fail(seen.check_error.lines())
-        return
-    probed = _probe(wanted, seen)
-    found = probed.add_to(seen.findings(host.name, wanted.check_names))
-    if not wanted.checks:
-        verb.not_verified("this source has no checks")
+        wait = target.settings.replay_wait
+        host.log(f"standby: waits up to {wait / 1000:g} s for {len(lacking)} migration(s)")
+        observation = _read(target, observe.wait_for_replay(target, _current().check_same_server, _login_pid))
+        if lacking := standby.unreplayed(target.source, observation):
+            # where nothing was migrated before, what is wrong there need not come from the lag
+            found = () if after_migration else console.violations(observation.violations, console.console_columns(host))
+            raise HostFailed(standby.lag_problem(lacking, observation.server.replay, wait), *found)
+    if observation.check_error is not None:
+        raise HostFailed.of(observation.check_error)
+    probed = _probe(target, observation)
+    findings = probed.add_to(observation.findings(host.name, target.check_names))
+    if not target.checks:
+        _current().not_verified("this source has no checks")
     else:
-        verb.verified(found)
+        _current().verified(findings)
     broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
-    broken += [f"not run: {reason}" for reason in found.not_run.values()]
-    if found.violations or broken:
-        yield from failure.fail([*console.violations(found.violations, *verb.room()), *broken], verified=True)
-    elif not wanted.checks:
+    broken += [f"not run: {reason}" for reason in findings.not_run.values()]
+    if findings.violations or broken:
+        yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *broken])
+    elif not target.checks:
         host.log("not verified: this source has no checks; set `checks`")
     else:
-        host.log(f"verified: {seen.database} on PostgreSQL {seen.server_version} is as the contract says")
+        host.log(f"verified: {observation.database} on PostgreSQL {observation.server_version} matches the contract")
 
 
-def _replayed(wanted: Target, arguments: dict[str, Any], lacking: Sequence[Migration], after_migration: bool) -> Observation:
-    """A standby once its ledger shows all of the source. Raises HostFailed after `replay_wait`, with its lag.
-
-    Where nothing was migrated before, what is wrong there need not come from the lag, and is said too.
-    """
-    patience = wanted.settings.replay_wait
-    deadline = time.monotonic() + patience / 1000
-    host.log(f"standby: waits up to {patience / 1000:g} s for {len(lacking)} migration(s)")
-    while True:
-        seen = _read(wanted, arguments)
-        if not (lacking := standby.unreplayed(wanted.source, seen)):
-            return seen
-        if time.monotonic() > deadline:
-            found = () if after_migration else console.violations(seen.violations, *verb.room())
-            raise HostFailed(standby.lag_problem(lacking, seen.server.replay, patience), *found)
-        time.sleep(_REPLAY_POLL)
-
-
-def _probe(wanted: Target, seen: Observation) -> Probed:
+def _probe(target: Target, observation: Observation) -> Probed:
     """Try the named queries and storage when `probe_rows` asks for it. What it writes is rolled back: to pyinfra it is a read."""
-    rows = wanted.settings.probe_rows
+    rows = target.settings.probe_rows
     if not rows:
         return Probed()
-    if reason := probe.reason_not_to(wanted, seen):
+    if reason := probe.reason_not_to(target, observation):
         probed = Probed(not_probed=reason)
     elif not state.is_executing:
         host.log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with connections(host).exclusive_use(
-            cast(PostgresConnector, host.connector).endpoint
-        ):  # side by side, probes would measure each other
-            probed = probe.run(wanted, rows, _send, host.log)
+        with _connector().database.exclusive_use():  # side by side, probes would measure each other
+            probed = drive(probe.run_all(target, rows, host.log), _send)
     for timing in probed.queries:
         host.log(f"probed: {timing}")
         if state.print_input:
@@ -221,62 +210,88 @@ def _probe(wanted: Target, seen: Observation) -> Probed:
     return probed
 
 
-def _send(script: Message) -> Answer:
-    _, output = host.run_shell_command(script)
+@operation()
+@failure.isolates_host
+def purge(**arguments: Any) -> Commands:
+    """Delete events past `retention_days`, and with `health_retention_days` old rows of the status, never the newest of each.
+
+    `arguments` are keys of deploy.settings that win over the host's data. On a standby nothing is done.
+    """
+    values, current = _current().target(**arguments).settings, _current()
+    key = (values.retention_days, values.health_retention_days)
+    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server), _ask)
+    if plan.cutoffs is not None:
+        current.cutoffs.setdefault(key, plan.cutoffs)
+    current.purged(plan.findings(host.name))
+    if not plan.rows:
+        standby_note = ["standby: left alone, its primary is the one to purge"] if plan.server.in_recovery else []
+        for line in (*standby_note, *plan.expired):
+            host.log(str(line))
+        host.noop("nothing to purge")
+        return
+    lines = [f"would delete {table}" if table.rows else str(table) for table in plan.expired]
+    preview.show(lines, [(None, str(span.batch())) for span in plan.spans])
+    _check_only_primary(plan.server)
+    yield FunctionCommand(_delete, (plan,), {})
+
+
+def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
+    """One command however many batches it takes, because pyinfra keeps every command and its output to the end."""
+
+    def send(message: Message) -> Answer:
+        message.execute(state, host, {})
+        return message.answer
+
+    purged = drive(deletion.delete(plan, host.name, host.log), send)
+    if purged.interrupted:
+        host.disconnect()
+    Run.current(host).purged(purged.findings)
+    if purged.failed is not None:
+        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, purged.summary)
+    host.log(purged.summary)
+    return True
+
+
+def _current() -> HostRun:
+    return Run.current(host)
+
+
+def _connector() -> PostgresConnector:
+    return cast(PostgresConnector, host.connector)
+
+
+def _login_pid() -> int | None:
+    return _connector().database.login_pid
+
+
+def _ask(message: Message) -> Answer:
+    """As a fact: pyinfra shows what it reads."""
+    return host.get_fact(QueryAnswer, message=message)
+
+
+def _send(message: Message) -> Answer:
+    _, output = host.run_shell_command(message)
     return Answer.from_json(output.stdout)
 
 
-def _read(wanted: Target, arguments: dict[str, Any]) -> Observation:
+def _observe(target: Target) -> Observation:
     """How the host is now. While planning, the second operation of a verb takes what the first has read. Raises HostFailed."""
-    remembered = host.connector_data.get("observation")
-    if not state.is_executing and isinstance(remembered, tuple) and remembered[0] == wanted:
-        seen: Observation = remembered[1]
-        return seen
-
-    def ask(only: Collection[str] | None = None) -> Answer:
-        return executor.ask(lambda: host.get_fact(HostState, arguments=arguments, only=only), wanted.settings)
-
-    answer, check_error = ask(), None
-    not_run: dict[str, str] = {}
-    if answer.error is not None and answer.error.sqlstate not in (None, *executor.BUSY):
-        # a check that can't run, say one on a table that is not there yet, must not hide the rest
-        check_error = answer.error
-        answer = ask(())
-        if answer.error is None and check_error.sqlstate == _INSUFFICIENT_PRIVILEGE:
-            answer, check_error, not_run = _one_by_one(wanted, answer, ask)
-    if answer.error is not None:
-        busy = answer.error.sqlstate in executor.BUSY
-        raise HostFailed.of(replace(answer.error, hint=executor.tried(wanted.settings)) if busy else answer.error)
-    seen = observe(answer, check_error, getattr(host.connector, "login_pid", None), not_run)
-    failover.check_same_server(seen.server)
-    host.connector_data["observation"] = (wanted, seen)
-    return seen
+    if not state.is_executing and (known := _current().observation_of(target)) is not None:
+        return known
+    return _read(target, observe.read(target, _current().check_same_server, _login_pid))
 
 
-def _one_by_one(
-    wanted: Target, answer: Answer, ask: Callable[[Collection[str]], Answer]
-) -> tuple[Answer, SqlError | None, dict[str, str]]:
-    """Each check in a message of its own: `answer` with what they found, the error of one, and those that the role may not run."""
-    rows, not_run = answer.rows, {}
-    for name in wanted.check_names:
-        asked = ask((name,))
-        if asked.error is None:
-            rows += tuple(row for row in asked.rows if "check" in row)
-        elif asked.error.sqlstate != _INSUFFICIENT_PRIVILEGE:
-            return answer, asked.error, {}
-        else:
-            not_run[name] = asked.error.summary
-    return Answer(rows), None, not_run
+def _read(target: Target, conversation: Steps[Observation]) -> Observation:
+    observation = drive(conversation, _ask)
+    _current().observe(target, observation)
+    return observation
 
 
-def _show(files: Sequence[tuple[str, Migration]]) -> None:
-    """While planning: what will run; with --diff or -vv its SQL too (with -y, when it is about to run)."""
-    planning = not state.is_executing
-    if planning:
-        for line, _ in files:
-            host.log(line)
-    if (state.config.DIFF and (planning or not state.should_check_for_changes())) or (planning and state.print_input):
-        for _, migration in files:
-            host.log(f"{migration.file}:")
-            for line in migration.sql.splitlines():
-                host.log(f"  {line}")
+def _work(target: Target, plan: Plan, observation: Observation) -> Work:
+    return Work.of(target, plan, observation, host.log, _login_pid)
+
+
+def _check_only_primary(server: Server) -> None:
+    """While executing, ahead of the first write."""
+    if state.is_executing:
+        observe.check_only_primary(server, _connector().database.other_hosts())

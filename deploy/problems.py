@@ -39,6 +39,7 @@ KINDS: Mapping[str, Kind] = {
     "no-down-file": Kind("a migration to revert has no down file", "revert.md#how"),
     "no-hosts": Kind("every host of the run has failed", f"{_FAILED}#how"),
     "not-attempted": Kind("a host of an earlier wave failed", "canary-and-rollout.md#not-attempted-the-canary-failed"),
+    "other-operation": Kind("an operation of another package failed", f"{_FAILED}#how"),
     "pooler": Kind("a `-- no-transaction` file needs a session of its own, and a pooler is in between", f"{_FAILED}#sql"),
     "privilege": Kind("the role lacks a privilege", f"{_FAILED}#permission"),
     "probe": Kind("the probe did not get to its end", "drift-found.md#over-budget-or-an-index-that-no-plan-uses"),

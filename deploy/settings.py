@@ -1,19 +1,21 @@
-"""Inventory data as a frozen value: names, types and defaults of every key that the package reads."""
+"""Every data key of an inventory, declared once: type, default, one sentence. All lists of keys come from here."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
-from deploy.connection.conninfo import DATA_KEYS, SECRET_KEYS
 from deploy.errors import RunRefused
+from deploy.problems import Problem
 
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -32,7 +34,7 @@ def milliseconds(value: object) -> int:
 def identifier(value: object) -> str:
     """A name that Postgres takes as it is, on one line: 1 to 63 bytes of UTF-8. Longer names would be cut silently."""
     if not isinstance(value, str):
-        raise ValueError("expected text")
+        raise ValueError("expected a string")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
@@ -44,61 +46,125 @@ def identifier(value: object) -> str:
     return value
 
 
+def _schema_name(value: str) -> str:
+    if value == "$user":
+        raise ValueError("Postgres reads it as the role's name; name the schema")
+    return value
+
+
+def _one_line(value: object) -> object:
+    if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
+        raise ValueError("expected text without control characters and invalid Unicode")
+    return value
+
+
 Duration = Annotated[int, BeforeValidator(milliseconds)]
 Identifier = Annotated[str, BeforeValidator(identifier)]
 Days = Annotated[int, Field(ge=1, le=1_000_000)]
-Port = Annotated[int, Field(strict=False, ge=1, le=65535)]
+Folder = Annotated[str, Field(min_length=1)]
+Parameter = Annotated[str, BeforeValidator(_one_line)]
+"""A value for libpq or ssh, which would cut it silently."""
+Port = Annotated[int, Field(strict=False, ge=1, le=65535), BeforeValidator(_one_line)]
+
+_SAME: Any = object()
+
+
+@plain_dataclass(frozen=True)
+class Key:
+    """What is declared of a data key beside its name, type and default.
+
+    `another` is the default for a source other than the packaged one, as SQLx has it. `default` says in words what no value means.
+    """
+
+    sentence: str
+    another: Any = _SAME
+    default: str = "none"
+    argument: bool = True
+    """Whether a verb takes it as an argument."""
+    secret: bool = False
+    libpq: str | None = None
+    """The parameter of libpq that it is."""
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
 class Settings:
-    """The data of one host. Times are in milliseconds. DESIGN of the keys: README, `inventories/group_data/all.py`."""
+    """The data of one host. Times are in milliseconds."""
 
-    schema: Identifier | None = "public"
-    migrations: Annotated[str, Field(min_length=1)] | None = None
-    checks: Annotated[str, Field(min_length=1)] | None = None
-    owner: Identifier | None = None
-    ignore_missing: bool = True
-    lock_timeout: Duration = 2_000
-    statement_timeout: Duration = 60_000
-    lock_wait: Duration = 60_000
-    query_budget_ms: Annotated[int, Field(ge=1)] = 100
-    probe_rows: Annotated[int, Field(ge=0)] = 0
-    retention_days: Days = 90
-    health_retention_days: Days | None = None
-    batch_rows: Annotated[int, Field(ge=1, le=100_000)] = 10_000
-    replay_wait: Duration = 30_000
-    wave: Annotated[int, Field(ge=0)] = 0
-    max_connections_per_server: Annotated[int, Field(ge=1)] = 8
-    audit: bool = False
-    variables: dict[str, Any] | None = None
-    secret_variables: list[str] | None = None
-    repair_invalid_indexes: bool = False
-    postgres_conninfo: str | None = None
-    postgres_service: str | None = None
-    postgres_host: str | None = None
-    postgres_port: Port | None = None
-    postgres_dbname: str | None = None
-    postgres_user: str | None = None
-    postgres_password: str | None = None
-    postgres_sslmode: str | None = None
-    postgres_sslrootcert: str | None = None
-    postgres_ssh: str | None = None
-    postgres_ssh_key: str | None = None
+    schema: Annotated[
+        Annotated[Identifier, AfterValidator(_schema_name)] | None,
+        Key("where the tables and the ledger are; the `search_path` of each transaction", None, "the role's `search_path`"),
+    ] = "public"
+    owner: Annotated[Identifier | None, Key("role that new objects and a new ledger belong to", default="the connecting role")] = (
+        None
+    )
+    migrations: Annotated[Folder | None, Key("folder of another source", default="the packaged ones")] = None
+    checks: Annotated[Folder | None, Key("folder of checks", default="the packaged ones; another source: none")] = None
+    ignore_missing: Annotated[bool, Key("ledger rows that the source doesn't have belong to others", False)] = True
+    lock_timeout: Annotated[Duration, Key("how long a statement waits for a lock", 0)] = 2_000
+    statement_timeout: Annotated[Duration, Key("how long a statement may run", 0)] = 60_000
+    lock_wait: Annotated[Duration, Key("how long to wait for another migrator, or to retry a busy table")] = 60_000
+    replay_wait: Annotated[Duration, Key("how long to wait until a standby has replayed the migration")] = 30_000
+    query_budget_ms: Annotated[int, Field(ge=1), Key("budget of a named query, in milliseconds")] = 100
+    probe_rows: Annotated[int, Field(ge=0), Key("rows of the probes (0: no probe)")] = 0
+    retention_days: Annotated[Days, Key("days that `deploy.purge` keeps events")] = 90
+    health_retention_days: Annotated[
+        Days | None, Key("days that it keeps older status rows; the newest of each integration stays", default="for ever")
+    ] = None
+    batch_rows: Annotated[int, Field(ge=1, le=100_000), Key("rows that it deletes in one transaction")] = 10_000
+    wave: Annotated[int, Field(ge=0), Key("see above", argument=False)] = 0
+    max_connections_per_server: Annotated[
+        int, Field(ge=1), Key("connections that one run opens to one server at once", argument=False)
+    ] = 8
+    repair_invalid_indexes: Annotated[
+        bool, Key("drop and rebuild an INVALID index that a failed `-- no-transaction` file has left")
+    ] = False
+    audit: Annotated[bool, Key("record in `_deploy_history`, beside the ledger, who applied what from where")] = False
+    variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
+    secret_variables: Annotated[list[str] | None, Key("names among them that are never written down")] = None
+    postgres_conninfo: Annotated[Parameter | None, Key("a libpq connection string or URL", secret=True)] = None
+    postgres_service: Annotated[Parameter | None, Key("a section of `pg_service.conf`", libpq="service")] = None
+    postgres_host: Annotated[Parameter | None, Key("libpq's `host`", libpq="host")] = None
+    postgres_port: Annotated[Port | None, Key("libpq's `port`", libpq="port")] = None
+    postgres_dbname: Annotated[Parameter | None, Key("libpq's `dbname`", libpq="dbname")] = None
+    postgres_user: Annotated[Parameter | None, Key("libpq's `user`", libpq="user")] = None
+    postgres_password: Annotated[
+        Parameter | None,
+        Key("libpq's `password`; better in `.pgpass`, `PGPASSWORD` or the service file", secret=True, libpq="password"),
+    ] = None
+    postgres_sslmode: Annotated[Parameter | None, Key("libpq's `sslmode`", libpq="sslmode")] = None
+    postgres_sslrootcert: Annotated[Parameter | None, Key("libpq's `sslrootcert`", libpq="sslrootcert")] = None
+    postgres_ssh: Annotated[Parameter | None, Key("`[USER@]HOST[:PORT]` of a bastion, or a name of `~/.ssh/config`")] = None
+    postgres_ssh_key: Annotated[Parameter | None, Key("path of the private key for it")] = None
 
     @property
     def packaged(self) -> bool:
         """Whether the source is ours, whose contract we hold."""
         return self.migrations is None
 
+    @property
+    def libpq_parameters(self) -> dict[str, str]:
+        """Those that are data keys of their own and given."""
+        values = {key.libpq: getattr(self, name) for name, key in KEYS.items() if key.libpq is not None}
+        return {parameter: str(value) for parameter, value in values.items() if value is not None}
 
-_SQLX_DEFAULTS: Mapping[str, Any] = {
-    "schema": None,
-    "ignore_missing": False,
-    "lock_timeout": 0,
-    "statement_timeout": 0,
-}
-"""Defaults for another source: as SQLx does."""
+
+def _declared() -> dict[str, Key]:
+    hints = get_type_hints(Settings, include_extras=True)
+    return {field.name: next(one for one in hints[field.name].__metadata__ if isinstance(one, Key)) for field in fields(Settings)}
+
+
+KEYS: Mapping[str, Key] = _declared()
+"""Every data key, in the order in which people read them."""
+
+CONNECTION_KEYS: Mapping[str, str] = {name: key.sentence for name, key in KEYS.items() if name.startswith("postgres_")}
+"""Those that say where a host is and how to log in there."""
+
+ARGUMENTS: tuple[str, ...] = tuple(name for name, key in KEYS.items() if key.argument and name not in CONNECTION_KEYS)
+"""Those that every verb takes."""
+
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Settings)}
+ANOTHER_SOURCE: Mapping[str, Any] = {name: key.another for name, key in KEYS.items() if key.another is not _SAME}
+"""The defaults that are others for another source: as SQLx does."""
 
 
 def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
@@ -106,35 +172,57 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
 
     Raises RunRefused with one sentence for the first key that is ill-typed or, among `postgres_*`, unknown.
     """
-    known = {field.name for field in fields(Settings)}
-    for key in DATA_KEYS:
-        value = data.get(key)
-        if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
-            raise RunRefused(f"{host}: data key {key!r} holds a control character or invalid Unicode; write it without")
-    if data.get("schema") == "$user":
-        raise RunRefused(f"{host}: data key 'schema': '$user' is not usable: Postgres reads it as the role's name; name the schema")
     for key in data:
-        if key.startswith("postgres_") and key not in DATA_KEYS:
-            near = difflib.get_close_matches(key, DATA_KEYS, 1, 0)
-            raise RunRefused(f"{host}: unknown data key {key!r}; did you mean {near[0]!r}?")
-    values = {key: data[key] for key in known if data.get(key) is not None}
-    values.update({key: value for key, value in arguments.items() if value is not None})
-    if values.get("migrations") is not None:
-        values = {**_SQLX_DEFAULTS, **values}
+        if key.startswith("postgres_") and key not in CONNECTION_KEYS:
+            near = difflib.get_close_matches(key, CONNECTION_KEYS, 1, 0)[0]
+            raise RunRefused(Problem("settings", f"{host}: unknown data key {key!r}", f"did you mean {near!r}?"))
+    given = {**data, **{key: value for key, value in arguments.items() if value is not None}}
+    values = {key: given[key] for key in KEYS if given.get(key) is not None}
+    if "migrations" in values:
+        values = {**ANOTHER_SOURCE, **values}
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = str(first["loc"][0])
-        shown = "that value" if key in SECRET_KEYS else repr(first["input"])
-        reason = (
-            first["msg"]
-            .removeprefix("Value error, ")
-            .replace("Input should be", "expected")
-            .replace("String should have", "expected")
-            .partition(", unable")[0]
-        )
-        raise RunRefused(f"{host}: data key {key!r}: {shown} is not usable: {reason}") from None
+        key = str(error.errors()[0]["loc"][0])
+        raise RunRefused(Problem("settings", f"{host}: {_invalid(error, f'data key {key!r}', secret=KEYS[key].secret)}")) from None
+
+
+def check_argument(word: str, key: str, value: Any) -> None:
+    """Raise ValueError with a sentence unless `value`, which the command line calls `word`, is one for this data key."""
+    try:
+        Settings(**{key: value})
+    except ValidationError as error:
+        raise ValueError(_invalid(error, f"argument {word!r}", secret=KEYS[key].secret)) from None
+
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a dictionary",
+    "int_from_float": "an integer",
+    "int_parsing": "an integer",
+    "int_type": "an integer",
+    "list_type": "a list of strings",
+    "string_type": "a string",
+    "string_unicode": "valid Unicode",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+    "string_too_short": "at least {min_length} character",
+}
+"""pydantic's types of errors, in the words of an operator."""
+
+
+def _invalid(error: ValidationError, what: str, *, secret: bool) -> str:
+    first = error.errors(include_url=False)[0]
+    value = "invalid value" if secret else f"invalid value {first['input']!r}"
+    return f"{value} for {what}: {expected(first)}"
+
+
+def expected(error: ErrorDetails) -> str:
+    """What a value should have been."""
+    known = _EXPECTED.get(error["type"])
+    if known is None:
+        return error["msg"].removeprefix("Value error, ")
+    return f"expected {known.format(**error.get('ctx', {}))}"
 
 
 def resolve_path(path: str) -> Path:

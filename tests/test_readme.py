@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from support import transcript
+from support import keys_table, transcript
 from support.operator import PYINFRA
 from support.project import ROOT
+
+import deploy
+from deploy import settings
+from deploy.cli.verbs import Verb
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -35,27 +39,23 @@ def test_the_transcript_is_what_happens(clone: Path) -> None:
                 transcript.run(command, shown, clone, os.environ)
 
 
-def test_every_verb_and_data_key_is_documented() -> None:
-    """A public function of the package is in the table of verbs; a key of the settings is in the README or in group_data."""
-    import deploy
-    from deploy.settings import Settings
-
-    shown = (ROOT / "inventories" / "group_data" / "all.py").read_text(encoding="utf-8")
-    for verb in [name for name, value in vars(deploy).items() if callable(value) and value.__module__ == "deploy"]:
+def test_every_verb_and_connection_key_is_documented() -> None:
+    for verb in [name for name, value in vars(deploy).items() if isinstance(value, Verb)]:
         assert f"deploy.{verb}" in README
-    for field in fields(Settings):
-        key = field.name
-        assert f"`{key}`" in README or f"\n{key} = " in shown or f"_{key.removeprefix('postgres_')}`" in README, key
+    for key in settings.CONNECTION_KEYS:
+        assert f"`{key}`" in README or f"`_{key.removeprefix('postgres_')}`" in README, key
 
 
-def test_group_data_shows_the_defaults_of_the_package() -> None:
+def test_the_table_of_data_keys_is_made_from_their_declarations() -> None:
+    """When it differs: `cd tests && python -m support.keys_table` prints it."""
+    assert keys_table.render() in README
+
+
+def test_group_data_shows_every_key_with_the_default_of_the_package() -> None:
     """Reading the settings with all of group_data is reading them with none of it, for our source and for another."""
-    import runpy
-
-    from deploy import settings
-
     shown = runpy.run_path(str(ROOT / "inventories" / "group_data" / "all.py"))
     data = {key: value for key, value in shown.items() if not key.startswith("_")}
+    assert data.keys() - settings.CONNECTION_KEYS.keys() == settings.KEYS.keys() - settings.CONNECTION_KEYS.keys()
     assert settings.read("host", data) == settings.read("host", {})
     assert settings.read("host", {**data, "migrations": "x"}) == settings.read("host", {"migrations": "x"})
 

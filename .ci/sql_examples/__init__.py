@@ -32,13 +32,9 @@ TableExpressionSegment.match_grammar = OneOf(
 SQLFLUFF_JINJA_FILTERS = {"ident": ident, "literal": literal}
 
 # whose rendered text is SQL
-audited = "SELECT 1;\n"
 query = SimpleNamespace(
     sql="SELECT 1", table="integration_events", index="idx_integration_events_type", parameters=("event_type", "since")
 )
-queries = ("SELECT 1;\n", "SELECT 2;\n")
-reset = "RESET ALL;\n"
-session_settings = "SET SESSION lock_timeout = 0;\n"
 settings = "SET LOCAL lock_timeout = 5000;\n"
 
 # names
@@ -58,6 +54,7 @@ scope = "LOCAL"
 table = '"public"."integration_events"'
 
 # values
+about = "definition"
 action = "apply"
 before = "2026-01-11 00:00:00+00"
 checksum = "00ff"
@@ -78,6 +75,7 @@ lock_factor = 1
 lock_timeout = 5000
 lock_wait = 5000
 lost = (("drop", 1, 0),)
+mode = "READ ONLY"
 old = "00ff"
 query_budget_ms = 100
 rows = 10000

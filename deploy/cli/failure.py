@@ -13,7 +13,8 @@ from pyinfra.api.exceptions import PyinfraError
 
 from deploy.connection.message import Commands
 from deploy.errors import HostFailed, NoHosts, RunRefused
-from deploy.report import run as recorder
+from deploy.problems import Problem
+from deploy.report.run import Run
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -22,35 +23,42 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def print_failure(state: State, host: Host, lines: Sequence[str], verified: bool = False) -> bool:
-    """The function of a command that fails: prints red lines, gives False. (pyinfra passes arguments named state and host.)
-
-    `verified`: the lines are violations, which the recorder of the run has already; else they are why the host failed.
-    """
-    if not verified and (run := recorder.of(host)) is not None:
-        run.failed(host, lines)
-    for line in lines:
-        host.log_styled(line, fg="red", log_func=logger.error)
-    return False
+def print_failure(state: State, host: Host, problem: Problem, *details: str) -> bool:
+    """The function of a command that fails for this problem. (pyinfra passes arguments named state and host.)"""
+    Run.current(host).failed(problem, *details)
+    return _print_red(state, host, [*str(problem).splitlines(), *details])
 
 
-def fail_in_plan(lines: Sequence[str], verified: bool = False) -> None:
+def fail_in_plan(problem: Problem, *details: str) -> None:
     """Fail the current host while pyinfra prepares: it is in no operation from here on, and the exit code is 1."""
     state = pyinfra.state
     host = state.inventory.get_host(pyinfra.host.name)
-    print_failure(state, host, lines, verified)
-    try:
-        state.fail_hosts({host})
-    except PyinfraError as error:  # pyinfra's CLI would print file and line of this module
-        raise NoHosts(str(error)) from None
+    print_failure(state, host, problem, *details)
+    _end_in_plan(state, host)
 
 
-def fail(lines: Sequence[str], verified: bool = False) -> Commands:
+def fail(problem: Problem, *details: str) -> Commands:
     """For operation bodies: while planning the host fails at once, while executing by a command that fails."""
     if pyinfra.state.is_executing:
-        yield FunctionCommand(print_failure, (lines, verified), {})
+        yield FunctionCommand(print_failure, (problem, *details), {})
     else:
-        fail_in_plan(lines, verified)
+        fail_in_plan(problem, *details)
+
+
+def fail_verified(lines: Sequence[str]) -> Commands:
+    """The same for a host whose findings are recorded already: these lines show them."""
+    if pyinfra.state.is_executing:
+        yield FunctionCommand(_print_red, (lines,), {})
+        return
+    state = pyinfra.state
+    host = state.inventory.get_host(pyinfra.host.name)
+    _print_red(state, host, lines)
+    _end_in_plan(state, host)
+
+
+def has_not_failed() -> bool:
+    """Whether the current host has not failed in an earlier operation of the plan."""
+    return pyinfra.state.inventory.get_host(pyinfra.host.name) not in pyinfra.state.failed_hosts
 
 
 def isolates_host(body: Callable[P, Commands]) -> Callable[P, Commands]:
@@ -63,12 +71,26 @@ def isolates_host(body: Callable[P, Commands]) -> Callable[P, Commands]:
         except NoHosts:
             raise
         except RunRefused as refused:
-            yield from fail([str(refused)])
+            yield from fail(refused.problem)
         except HostFailed as failed:
-            yield from fail(failed.lines)
+            yield from fail(failed.problem, *failed.details)
         except PyinfraError:
             raise  # pyinfra's own: no host is left
         except Exception as error:
-            yield from fail([f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}"])
+            reason = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}"
+            yield from fail(Problem("internal", reason))
 
     return guarded
+
+
+def _print_red(state: State, host: Host, lines: Sequence[str]) -> bool:
+    for line in lines:
+        host.log_styled(line, fg="red", log_func=logger.error)
+    return False
+
+
+def _end_in_plan(state: State, host: Host) -> None:
+    try:
+        state.fail_hosts({host})
+    except PyinfraError as error:  # pyinfra's CLI would print file and line of this module
+        raise NoHosts(Problem("no-hosts", str(error))) from None

@@ -31,6 +31,7 @@ _NEXT_STEPS = (
         "connect by a name in the certificate (hostaddr takes the address), or issue one for this name",
     ),
     ("root certificate file", "set sslrootcert to the PEM file of the authority that signed the server's certificate"),
+    ("bad decrypt", "put the key's pass phrase into the service file as sslpassword"),  # else ours is tried, and nobody is asked
     ("server does not support SSL", "check host and port, or set ssl = on in the server's postgresql.conf"),
     ("password authentication failed", "check .pgpass, PGPASSWORD or the service file for this user and host"),
     ("no password supplied", "put the password into .pgpass, PGPASSWORD or the service file"),

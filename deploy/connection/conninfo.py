@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq.abc import PGconn
 
 from deploy.connection import ssh
 from deploy.connection.endpoint import Address, Endpoint
 from deploy.errors import RunRefused
 from deploy.problems import Problem
-
-if TYPE_CHECKING:
-    from psycopg.pq.abc import PGconn
-
-    from deploy.settings import Settings
-
-DATA_KEYS = {
-    "postgres_conninfo": "a libpq connection string or URL",
-    "postgres_service": "a section of pg_service.conf",
-    "postgres_host": "libpq's host",
-    "postgres_port": "libpq's port",
-    "postgres_dbname": "libpq's dbname",
-    "postgres_user": "libpq's user",
-    "postgres_password": "libpq's password; better in .pgpass, PGPASSWORD or the service file",
-    "postgres_sslmode": "libpq's sslmode",
-    "postgres_sslrootcert": "libpq's sslrootcert",
-    "postgres_ssh": "[USER@]HOST[:PORT] of a bastion, or a name of ~/.ssh/config",
-    "postgres_ssh_key": "path of the private key for it",
-}
-
-SECRET_KEYS = {"postgres_conninfo", "postgres_password", "variables"}
-
-_PARAMETERS = ("service", "host", "port", "dbname", "user", "password", "sslmode", "sslrootcert")
-"""Parameters of libpq that are settings of their own, `postgres_*`."""
+from deploy.settings import Settings
 
 SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 """Parameters of libpq whose values are secret."""
@@ -106,7 +87,7 @@ def password(parameters: Mapping[str, str]) -> str | None:
 
 def _given(name: str, settings: Settings) -> dict[str, str]:
     """The parameters that the inventory gives: the connection string's, with those on top that are settings of their own."""
-    own = {key: str(value) for key in _PARAMETERS if (value := getattr(settings, f"postgres_{key}")) is not None}
+    own = settings.libpq_parameters
     if settings.postgres_conninfo is not None:
         return {**_parse(name, settings.postgres_conninfo), **own}
     return own if own.keys() & {"service", "host"} else {**_from_name(name), **own}
@@ -121,10 +102,6 @@ def _from_name(name: str) -> dict[str, str]:
 
 
 def _parse(name: str, conninfo: str) -> dict[str, str]:
-    import psycopg
-    from psycopg import pq
-    from psycopg.conninfo import conninfo_to_dict
-
     if conninfo.startswith(("postgres://", "postgresql://")) and not _URL.fullmatch(conninfo):
         raise _unreadable(name)
     try:
@@ -154,8 +131,6 @@ def _unreadable(name: str) -> RunRefused:
 
 def _resolve(given: Mapping[str, str]) -> dict[str, str]:
     """`given` with what libpq takes for the rest: PG* variables, the section of the service file, its own defaults."""
-    from psycopg import pq
-
     # without a user of its own, libpq would name the database after him; without a password it would read .pgpass, and complain
     read = _unconnected({**given, "user": _NOT_GIVEN, "password": _NOT_GIVEN}).info
     options = read if any(option.val for option in read) else pq.Conninfo.get_defaults()  # there is no such section
@@ -165,9 +140,6 @@ def _resolve(given: Mapping[str, str]) -> dict[str, str]:
 
 def _unconnected(parameters: Mapping[str, str]) -> PGconn:
     """libpq's reading of these parameters. It goes nowhere, because it doesn't know this target_session_attrs."""
-    from psycopg import pq
-    from psycopg.conninfo import make_conninfo
-
     return pq.PGconn.connect_start(make_conninfo("", **{**parameters, "target_session_attrs": _NOT_GIVEN}).encode())
 
 

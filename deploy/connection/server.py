@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.connection.message import Answer
+from deploy.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Server:
         role = "standby" if self.in_recovery else "primary"
         return f"{role} at {self.address or 'a local socket'}" + (f" ({extras})" if extras else "")
 
-    def failover_problem(self, now: Server) -> str | None:
+    def failover_problem(self, now: Server) -> Problem | None:
         """Why what was planned for this server must not be done on the one that answers `now`; None when it may be.
 
         A restart is no change. Between standbys there is none that matters: nothing is written to either.
@@ -69,20 +70,17 @@ class Server:
         same_instance = self.started == now.started or at_its_place
         if (self.in_recovery, self.timeline) == (now.in_recovery, now.timeline) and same_instance:
             return None
-        return (
-            f"failover, or another server, since the plan was made: then {self}, now {now}; "
-            "nothing was written to it, run the command again"
-        )
+        text = f"failover, or another server, since the plan was made: then {self}, now {now}"
+        return Problem("failover", text, "nothing was written to it, run the command again")
 
-    def split_brain_problem(self, others: Mapping[str, Server]) -> str | None:
+    def split_brain_problem(self, others: Mapping[str, Server]) -> Problem | None:
         """Why nothing may be written to this primary: another host of its connection string takes writes of the same cluster.
 
         `others` are those that answered, by host and port. None when this one is alone.
         """
         for label, other in others.items():
             if not other.in_recovery and other.system == self.system and other.started != self.started:
-                return (
-                    f"two servers of this host's connection string take writes: {self} and {label}, {other}; "
-                    "nothing was written, stop the one that is no longer the primary, then run the command again"
-                )
+                text = f"two servers of this host's connection string take writes: {self} and {label}, {other}"
+                step = "nothing was written, stop the one that is no longer the primary, then run the command again"
+                return Problem("split-brain", text, step)
         return None

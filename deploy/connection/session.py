@@ -125,7 +125,9 @@ class Session:
             words = f"no answer from {self.label} {given_up}; the command was cancelled; run it again when the server answers"
             answer = Answer(error=SqlError(words))
         except UnicodeEncodeError:
-            answer = Answer(error=SqlError("the SQL contains invalid Unicode, which Postgres refuses; write it without"))
+            answer = Answer(
+                error=SqlError("the SQL contains invalid Unicode, which Postgres refuses; write it without", kind="statement")
+            )
             self._roll_back(connection)
         except psycopg.Error as error:
             if connection.closed:

@@ -18,7 +18,7 @@ def of(error: psycopg.Error, fragments: Sequence[Fragment]) -> SqlError:
         reason = " ".join(str(error).split())
         if reason.startswith("COPY cannot"):  # psycopg's advice is for programmers
             reason = "COPY FROM STDIN and TO STDOUT have no data here; write INSERT instead"
-        return SqlError(reason, name=_name(fragments))
+        return SqlError(reason, name=_name(fragments), kind="statement")
     name, line, column, text = _name(fragments), None, None, None
     if diag.statement_position:
         name, line, column, text = locate(fragments, int(diag.statement_position))

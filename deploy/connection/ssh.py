@@ -68,15 +68,12 @@ NEXT_STEPS = (
         "find out why; if the new key is right, remove the old one with ssh-keygen -R and log in once by hand",
     ),
     ("Host key verification failed", "log in once by hand with ssh, compare the fingerprint and accept the key"),
-    (
-        _KEY,
-        "name a private key of OpenSSH in postgres_ssh_key, and let nobody else read it (chmod 600)",
-    ),
+    (_KEY, "name a private key of OpenSSH in postgres_ssh_key, and let nobody else read it (chmod 600)"),
     (r"Permission denied \(", "check the user, postgres_ssh_key, and that ssh-agent holds a key that has a passphrase"),
     ("administratively prohibited", "let the bastion's sshd forward to this server (AllowTcpForwarding, PermitOpen)"),
     ("open failed: ", "check the server's name and port as the bastion knows them, and that the server runs"),
     ("Could not resolve hostname", "check postgres_ssh and ~/.ssh/config"),
-    ("ssh: connect to host", "check the bastion's address and port, and that its sshd runs"),
+    ("ssh: connect to host|during banner exchange", "check the bastion's address and port, and that its sshd runs"),
     ("OpenSSH's client", "install it (openssh-client), so that `ssh` is on the PATH"),
     ("ssh: ", "try it by hand: ssh with the same destination"),
 )

@@ -1,25 +1,25 @@
 """The inventory connector `@pgdatabases/SERVICE/PATTERN`: a host for each database of a server whose name matches.
 
-The server is asked by one query, once a run. pyinfra gives an inventory connector the name only, so the connection of that
-query is the service's alone: TLS settings belong into the service file, and a server behind a bastion can't be asked.
+pyinfra gives an inventory connector the name only, so the connection of the query is the service's alone: TLS settings belong
+into the service file, and a server behind a bastion can't be asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 from pyinfra.api.exceptions import ConnectError, InventoryError
 
 from deploy.connectors.postgres import PostgresConnector
 
-_PREFIX = "@pgdatabases/"
-_TIMEOUT = 10.0
-"""Seconds that the query may take."""
-_PATIENCE = 60.0
-"""Seconds to wait for a connection of a server that has none free; the hosts' own `lock_wait` is not known yet."""
+if TYPE_CHECKING:
+    from deploy.connectors.database import Listing
+
+_PROBLEM = "pgdatabases_problem"
+"""The host data key of the one host that stands for a server which can't be listed."""
 
 _NOT_THROUGH = (
     "@pgdatabases asks the server itself and not through postgres_ssh, so name each database behind the bastion as a host"
@@ -34,60 +34,32 @@ class DatabasesConnector(PostgresConnector):
         service, _, pattern = (name or "").partition("/")
         if not service or not pattern:
             raise InventoryError("@pgdatabases needs a service and a pattern: @pgdatabases/SERVICE/tenant_*")
-        names, _ = _list(service, pattern)
-        for database in names:
-            yield (
-                f"@postgres/{service}/{_shown(database)}",
-                {"postgres_service": service, "postgres_dbname": database},
-                ["@postgres"],
-            )
-        if not names:
-            yield f"{_PREFIX}{name}", {"postgres_service": service}, ["@postgres"]
+        listing = _listing(service)
+        matching = [database for database in listing.databases if fnmatchcase(database, pattern)]
+        for database in matching:
+            data = {"postgres_service": service, "postgres_dbname": database}
+            yield f"@postgres/{service}/{_printable(database)}", data, ["@postgres"]
+        if not matching:
+            no_match = f"no database of service {service!r} matches {pattern!r}; check the pattern, or create the database"
+            yield f"@pgdatabases/{name}", {"postgres_service": service, _PROBLEM: listing.problem or no_match}, ["@postgres"]
 
     def connect(self) -> None:
-        if self.host.name.startswith(_PREFIX):
-            service, _, pattern = self.host.name.removeprefix(_PREFIX).partition("/")
-            problem = _list(service, pattern)[1]
-            if self.endpoint.bastion is not None:
-                problem += f"; {_NOT_THROUGH}"
-            raise ConnectError(problem)
+        if (problem := self.host.data.get(_PROBLEM)) is not None:
+            raise ConnectError(f"{problem}; {_NOT_THROUGH}" if self.database.endpoint.bastion else problem)
         super().connect()
 
 
-@cache
-def _list(service: str, pattern: str) -> tuple[tuple[str, ...], str]:
-    """The matching databases, and when there are none the sentence that says why."""
-    found, problem = _databases(service)
-    matching = tuple(name for name in found if fnmatchcase(name, pattern))
-    return matching, problem or f"no database of service {service!r} matches {pattern!r}; check the pattern, or create the database"
+def _listing(service: str) -> Listing:
+    """The databases of a server. pyinfra makes each inventory twice: the answer is kept in the context of its command."""
+    from deploy.connectors import database
+
+    context = click.get_current_context(silent=True)
+    known: dict[str, Listing] = context.meta.setdefault(__name__, {}) if context is not None else {}
+    if service not in known:
+        known[service] = database.list_databases(service)
+    return known[service]
 
 
-@cache
-def _databases(service: str) -> tuple[tuple[str, ...], str | None]:
-    """All databases of the server that take connections, or why they can't be listed."""
-    from deploy.connection import conninfo
-    from deploy.connection.connect_errors import explain
-    from deploy.connection.connections import Connections
-    from deploy.connection.message import Fragment
-    from deploy.settings import Settings
-    from deploy.statements import statement
-
-    endpoint = conninfo.endpoint(service, Settings(postgres_service=service))
-    if endpoint.dbname is None:
-        endpoint = conninfo.endpoint(service, Settings(postgres_service=service, postgres_dbname="postgres"))
-    session = Connections().session(endpoint, 1, _PATIENCE)
-    try:
-        session.open()
-        answer, _ = session.run([Fragment(statement("session/databases.sql.j2"))], _TIMEOUT)
-    except Exception as error:
-        return (), str(explain(error, endpoint))
-    finally:
-        session.close()
-    if answer.error is not None:
-        return (), f"can't list the databases of service {service!r}: {answer.error.summary}"
-    return tuple(row["datname"] for row in answer.rows), None
-
-
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     """A database's name as part of a host's: what would garble a terminal is escaped."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from pyinfra.api.exceptions import ConnectError, InventoryError
 
 from deploy.connectors.postgres import PostgresConnector
 
-_PREFIX = "@pgservices/"
+_PROBLEM = "pgservices_problem"
+"""The host data key of the one host that stands for a pattern without a service."""
 
 
 class ServicesConnector(PostgresConnector):
@@ -29,18 +29,17 @@ class ServicesConnector(PostgresConnector):
             raise InventoryError(
                 "@pgservices needs a pattern: @pgservices/integration-health-*, or @pgservices/* for every service"
             )
-        for section in _matching(name):
+        matching = _matching(name)
+        for section in matching:
             yield f"@postgres/{section}", {"postgres_service": section}, ["@postgres"]
-        if not _matching(name):
-            yield f"{_PREFIX}{name}", {"postgres_service": name}, ["@postgres"]
+        if not matching:
+            places = " or ".join(str(path) for path in files())
+            problem = f"no service of {places} matches {name!r}; add a section, or set PGSERVICEFILE to the file that has it"
+            yield f"@pgservices/{name}", {"postgres_service": name, _PROBLEM: problem}, ["@postgres"]
 
     def connect(self) -> None:
-        if self.host.name.startswith(_PREFIX):
-            pattern = self.host.name.removeprefix(_PREFIX)
-            places = " or ".join(str(path) for path in files())
-            raise ConnectError(
-                f"no service of {places} matches {pattern!r}; add a section, or set PGSERVICEFILE to the file that has it"
-            )
+        if (problem := self.host.data.get(_PROBLEM)) is not None:
+            raise ConnectError(problem)
         super().connect()
 
 
@@ -53,9 +52,8 @@ def files() -> list[Path]:
     return found
 
 
-@cache
-def _matching(pattern: str) -> tuple[str, ...]:
-    """The sections that match, each once, in the order of the files. pyinfra asks twice a run."""
+def _matching(pattern: str) -> list[str]:
+    """The sections that match, each once, in the order of the files."""
     names: dict[str, None] = {}
     for path in files():
         try:
@@ -65,4 +63,4 @@ def _matching(pattern: str) -> tuple[str, ...]:
         for line in map(str.strip, lines):
             if line.startswith("[") and "]" in line:
                 names.setdefault(line[1 : line.index("]")])
-    return tuple(name for name in names if fnmatchcase(name, pattern))
+    return [name for name in names if fnmatchcase(name, pattern)]

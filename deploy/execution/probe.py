@@ -1,8 +1,7 @@
 """The probe: named queries and storage, tried on filled temporary copies of the tables in a transaction that is rolled back.
 
-A conversation over `send`, which takes one message and gives its answer, and `say`, which shows a line. What the real tables
-see of it: their definitions are read from the catalogs. Nothing else; they are not locked, and no query can reach them, since
-the search_path is pg_temp. When the client dies, the server finishes the message it is at and rolls back.
+What the real tables see of it: their definitions are read from the catalogs. Nothing else; they are not locked, and no query can
+reach them, since the search_path is pg_temp. When the client dies, the server finishes the message it is at and rolls back.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from typing import Any
 from deploy.connection.message import Answer, Message
 from deploy.connection.quoting import ident
 from deploy.errors import SqlError
+from deploy.execution.conversation import Steps
+from deploy.execution.transaction import rolled_back
 from deploy.findings import Probed, QueryTiming, Violation
-from deploy.plan import target
 from deploy.plan.observation import Observation
-from deploy.plan.target import Target
+from deploy.plan.target import Target, session_settings
 from deploy.source.queries import Query
 from deploy.statements import statement
 
@@ -38,69 +38,56 @@ _SECONDS = 5
 _PROGRESS = 3.0
 """Seconds between two progress lines."""
 
-Send = Callable[[Message], Answer]
-Say = Callable[[str], None]
+_QUERY_CANCELED = "57014"
+_READ_ONLY = "25006"
+
+Log = Callable[[str], None]
 
 
-def reason_not_to(wanted: Target, seen: Observation) -> str | None:
+def reason_not_to(target: Target, observation: Observation) -> str | None:
     """Why a host can't be probed, from what was read of it; None when it can."""
-    if not wanted.queries:
+    if not target.queries:
         return "this source has no named queries"
-    if seen.in_recovery:
+    if observation.in_recovery:
         return "a standby takes no temporary tables; probe its primary"
-    if seen.violations:
+    if observation.violations:
         return "a copy of tables that are not as the contract says proves nothing; repair the violations first"
     return None
 
 
-def run(wanted: Target, rows: int, send: Send, say: Say) -> Probed:
-    """Probe with `rows` rows in each table. No transaction is open when this returns, or when `send` or `say` raised."""
-    failed = False
-
-    def tried(script: Message) -> Answer:
-        nonlocal failed
-        answer = send(script)
-        failed = answer.error is not None  # then the connector has rolled back
-        return answer
-
-    try:
-        return _converse(wanted, rows, tried, say)
-    finally:
-        if not failed:
-            send(Message("ROLLBACK"))
+def run_all(target: Target, rows: int, log: Log) -> Steps[Probed]:
+    """Probe with `rows` rows in each table. No transaction is open afterwards; `log` shows a line of progress."""
+    return (
+        yield from rolled_back(
+            session_settings(target.settings),
+            copy_tables(target),
+            lambda answer: _fill_and_measure(target, rows, answer, log),
+            statement_timeout=_STATEMENT_TIMEOUT,
+        )
+    )
 
 
-def _converse(wanted: Target, rows: int, send: Send, say: Say) -> Probed:
-    begun = send(_message(begin(wanted)))
+def _fill_and_measure(target: Target, rows: int, begun: Answer, log: Log) -> Steps[Probed]:
     if refusal := _refusal(begun):
         return Probed(not_probed=refusal)
-    if error := begun.error or _fill(rows, send, say):
+    if error := begun.error or (yield from _fill(rows, log)):
         return Probed(error=error)
     result = Probed(checks=CHECKS)
-    for query in wanted.queries:
-        answer = send(_message(time_query(query)))
+    for query in target.queries:
+        answer = yield from _ask(time_query(query))
         if answer.error is not None and answer.error.sqlstate != _QUERY_CANCELED:
             return replace(result, error=answer.error)
-        result = _judged(result, query, rows, answer)
+        result = evaluate(result, query, rows, answer)
         if answer.error is not None:  # which ended the transaction too
             return result
-    answer = send(_message(storage()))
+    answer = yield from _ask(storage())
     found = tuple(Violation(**row) for row in answer.rows if "check" in row)
     return replace(result, violations=result.violations + found, error=answer.error)
 
 
-_QUERY_CANCELED = "57014"
-_READ_ONLY = "25006"
-
-
-def begin(wanted: Target) -> str:
-    """Opens the transaction and makes the copies; its last row has `role`, `database` and `may_create`."""
-    return statement(
-        "probe/begin.sql.j2",
-        settings=target.session_settings(wanted.settings),
-        schema=wanted.settings.schema,
-        statement_timeout=_STATEMENT_TIMEOUT,
-    )
+def copy_tables(target: Target) -> str:
+    """Makes the copies, at the beginning of a transaction; its last row has `role`, `database` and `may_create`."""
+    return statement("probe/copy.sql.j2", schema=target.settings.schema, statement_timeout=_STATEMENT_TIMEOUT)
 
 
 def time_query(query: Query, runs: int = _RUNS, seconds: float = _SECONDS) -> str:
@@ -117,8 +104,10 @@ def storage() -> str:
     return statement("probe/storage.sql.j2")
 
 
-def _message(sql: str) -> Message:
-    return Message(sql, statement_timeout=_STATEMENT_TIMEOUT)
+def _ask(sql: str) -> Steps[Answer]:
+    message = Message(sql, statement_timeout=_STATEMENT_TIMEOUT)
+    yield message
+    return message.answer
 
 
 def _refusal(begun: Answer) -> str | None:
@@ -130,20 +119,21 @@ def _refusal(begun: Answer) -> str | None:
     return None
 
 
-def _fill(rows: int, send: Send, say: Say) -> SqlError | None:
+def _fill(rows: int, log: Log) -> Steps[SqlError | None]:
     started = shown = time.monotonic()
     for first in range(1, rows + 1, _BATCH):
         last = min(first + _BATCH - 1, rows)
-        answer = send(_message(fill(first, last, rows)))
+        answer = yield from _ask(fill(first, last, rows))
         if answer.error is not None:
             return answer.error
         if time.monotonic() - shown > _PROGRESS or (last == rows and shown > started):
             shown = time.monotonic()
-            say(f"probe: {last:,} of {rows:,} rows in each temporary table ({shown - started:.0f} s)")
-    return send(_message(statement("probe/analyze.sql.j2"))).error
+            log(f"probe: {last:,} of {rows:,} rows in each temporary table ({shown - started:.0f} s)")
+    return (yield from _ask(statement("probe/analyze.sql.j2"))).error
 
 
-def _judged(result: Probed, query: Query, rows: int, answer: Answer) -> Probed:
+def evaluate(result: Probed, query: Query, rows: int, answer: Answer) -> Probed:
+    """The result with that of one more query."""
     expected = f"p95 within {query.budget_ms:g} ms"
     if answer.error is not None:
         slow = Violation("latency", query.name, expected, f"cancelled after {_STATEMENT_TIMEOUT / 1000:g} s at {rows:,} rows")

@@ -2,67 +2,66 @@
 
 from __future__ import annotations
 
-from pyinfra import host
-
-from deploy.connection.message import Commands, Message
+from deploy.connection.message import Message
 from deploy.errors import HostFailed
-from deploy.execution.executor import Run, Steps, is_applied, prepare, send, under_lock
+from deploy.execution.conversation import Steps, send
+from deploy.execution.outcomes import Commit
+from deploy.execution.transaction import Transaction, under_lock
+from deploy.execution.work import Progress, Work, prepare
 from deploy.findings import Violation
-from deploy.plan import ledger
 from deploy.plan.adoption import Adoption
 from deploy.plan.ledger import LedgerState
+from deploy.problems import Problem
 from deploy.source import checks
 from deploy.source.migrations import Migration
 from deploy.statements import statement
+from deploy.statements.columns import row_as
 
 
-def write(run: Run, migration: Migration, adoption: Adoption) -> Commands:
+def write(work: Work, migration: Migration, adoption: Adoption, progress: Progress) -> Steps[Progress]:
     """Prove and record. Raises HostFailed."""
-    changed = f"migration {migration.version}: its row changed after the plan was made; run the command again"
+    changed = Problem(
+        "ledger-changed", f"migration {migration.version}: its row changed after the plan was made", "run the command again"
+    )
+    records = adoption.action == "record"
 
-    def attempt(state: LedgerState) -> Steps[str]:
-        if (done := settled(state)) is not None:
-            yield Message("ROLLBACK")
-            return done
+    def attempt(transaction: Transaction) -> Steps[Commit]:
+        state = transaction.state
         if state.checksum != adoption.old or state.dirty is not None:
-            yield Message("ROLLBACK")
             raise HostFailed(changed)
-        yield from _prove(run, migration)
-        yield from prepare(run)
-        if adoption.action == "record":
-            wait = run.wanted.settings.lock_wait
-            sql = run.place.record(migration, execution_time=0, lock_wait=wait)
-        else:
-            sql = statement(
-                "ledger/replace.sql.j2",
-                ledger=run.place.name,
-                version=migration.version,
-                old=adoption.old,
-                checksum=migration.checksum.hex(),
-            )
-        if not (yield from send(Message(sql))).rows:
-            yield Message("ROLLBACK")
+        yield from _prove(work, migration)
+        yield from prepare(work, state, progress)
+        if not (yield from send(Message(_row(work, migration, adoption)))).rows:
             raise HostFailed(changed)
-        audited = run.audited(migration, "adopt" if adoption.action == "record" else "replace checksum")
-        yield from send(Message(audited, "COMMIT;\n", ledger.reset()))
-        if adoption.action == "record":
-            return f"adopted {migration}: contract holds, recorded without running it"
-        return f"replaced the checksum of {migration}; it was {adoption.old}"
+        audited = work.audited(migration, "adopt" if records else "replace checksum", progress)
+        if records:
+            return Commit(f"adopted {migration}: contract holds, recorded without running it", audited)
+        return Commit(f"replaced the checksum of {migration}; it was {adoption.old}", audited)
 
-    def settled(state: LedgerState) -> str | None:
-        return f"{migration}: recorded meanwhile by someone else" if is_applied(migration, state) else None
+    def already_done(state: LedgerState) -> str | None:
+        return f"{migration}: already recorded by another process" if state.shows(migration) else None
 
-    host.log((yield from under_lock(run, migration.version, attempt, settled)))
+    outcome = yield from under_lock(work, migration.version, progress, attempt, already_done=already_done)
+    work.log(outcome.text)
+    return progress.after_recording(committed=isinstance(outcome, Commit))
 
 
-def _prove(run: Run, migration: Migration) -> Steps[None]:
+def _row(work: Work, migration: Migration, adoption: Adoption) -> str:
+    if adoption.action == "record":
+        return work.ledger.record(migration, execution_time=0, lock_wait=work.settings.lock_wait)
+    return statement(
+        "ledger/replace.sql.j2",
+        ledger=work.ledger.name,
+        version=migration.version,
+        old=adoption.old,
+        checksum=migration.checksum.hex(),
+    )
+
+
+def _prove(work: Work, migration: Migration) -> Steps[None]:
     """The checks once more, under the lock and in the transaction that writes. Raises HostFailed."""
-    wanted = run.wanted
-    answer = yield from send(Message(*checks.fragments(wanted.checks)))
-    found = [Violation(**row) for row in answer.rows if "check" in row]
+    answer = yield from send(Message(*checks.fragments(work.target.checks)))
+    found = [row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row]
     if found:
-        yield Message("ROLLBACK")
-        raise HostFailed(
-            f"{migration}: not recorded, because the database changed after the plan was made",
-            *(f"violation: {violation}" for violation in found),
-        )
+        text = f"{migration}: not recorded, because the database changed after the plan was made"
+        raise HostFailed(Problem("contract", text), *(f"violation: {violation}" for violation in found))

@@ -86,25 +86,22 @@ def compare(
 
 @dataclass(frozen=True)
 class LedgerHandle:
-    """Where and how a ledger is used: its quoted name, the SET LOCAL statements of each transaction, the role, the lock key."""
+    """A ledger in use: its quoted name, the role that acts on it (None: that of the login), and the lock key of its database."""
 
     name: str
-    settings: str
     owner: str | None
     key: int
 
-    def _variables(self, version: int, ledger_exists: bool) -> dict[str, Any]:
-        high, low = self.key >> 32, self.key & 0xFFFFFFFF
-        key = {"key": self.key, "key_high": high, "key_low": low}
-        return {**key, "settings": self.settings, "version": version, "ledger": self.name, "ledger_exists": ledger_exists}
-
-    def begin(self, version: int, *, ledger_exists: bool, session_pid: int | None = None) -> str:
-        """Opens the transaction of one migration, tries the lock and reads the ledger's state.
+    def lock(self, version: int, *, ledger_exists: bool, session_pid: int | None = None) -> str:
+        """Tries the lock for one migration and reads the ledger's state, at the beginning of a transaction.
 
         With `session_pid` the lock outlives the transaction; it is only taken in the session that has this process id.
         """
-        variables = self._variables(version, ledger_exists)
-        return statement("ledger/begin.sql.j2", **variables, owner=self.owner, session_pid=session_pid)
+        return statement("ledger/lock.sql.j2", session_pid=session_pid, **self._variables(version, ledger_exists))
+
+    def state(self, version: int, *, ledger_exists: bool) -> str:
+        """Reads the state without the lock."""
+        return statement("ledger/state.sql.j2", **self._variables(version, ledger_exists))
 
     def record(self, migration: Migration, *, execution_time: int, lock_wait: int) -> str:
         """The row of an applied migration; `execution_time` in nanoseconds, `lock_wait` in milliseconds."""
@@ -119,14 +116,14 @@ class LedgerHandle:
             lock_wait=lock_wait,
         )
 
-    def reread(self, version: int, *, ledger_exists: bool) -> str:
-        """Resets the session, then reads the state without lock."""
-        return statement("ledger/reread.sql.j2", **self._variables(version, ledger_exists), reset=reset())
+    def _variables(self, version: int, ledger_exists: bool) -> dict[str, Any]:
+        key = {"key": self.key, "key_high": self.key >> 32, "key_low": self.key & 0xFFFFFFFF}
+        return {**key, "version": version, "ledger": self.name, "ledger_exists": ledger_exists}
 
 
 @dataclass(frozen=True)
 class LedgerState:
-    """What `LedgerHandle.begin` and `reread` read of one version: its row, if any, and what else may be in the way."""
+    """What `LedgerHandle.lock` and `state` read of one version: its row, if any, and what else may be in the way."""
 
     server: Server
     ledger_exists: bool
@@ -150,10 +147,9 @@ class LedgerState:
             holder=row["holder"] or {},
         )
 
-
-def reset() -> str:
-    """Gives the session back as it was after login."""
-    return statement("session/reset.sql.j2")
+    def shows(self, migration: Migration) -> bool:
+        """Whether the migration is applied."""
+        return bool(self.success) and self.checksum == migration.checksum.hex()
 
 
 def create(ledger: str, *, schemas: Sequence[str] = (), create_table: bool = True) -> str:

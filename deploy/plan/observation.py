@@ -1,4 +1,4 @@
-"""How a host is, as one value, from the rows of `target.read`. Pure."""
+"""How a host is, as one value, from the rows of `execution.observe.question`. Pure."""
 
 from __future__ import annotations
 

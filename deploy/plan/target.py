@@ -1,15 +1,13 @@
-"""What a host should be: its settings, the source and the checks; and the one message that reads how it is."""
+"""What a host should be: its settings, the source and the checks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from deploy import settings
-from deploy.connection.message import Message
 from deploy.connection.quoting import ident
-from deploy.plan import history, ledger
 from deploy.settings import Settings
 from deploy.source import checks, migrations, queries
 from deploy.source.checks import Check
@@ -128,23 +126,3 @@ def session_settings(values: Settings, *, for_session: bool = False) -> str:
         lock_timeout=0 if for_session else values.lock_timeout,
         statement_timeout=0 if for_session else values.statement_timeout,
     )
-
-
-def read(target: Target, only: Collection[str] | None = None) -> Message:
-    """One message, one round trip, one snapshot: server, role, ledger and the violations. Takes no lock above ACCESS SHARE.
-
-    `only` names the checks that run; without it all of them.
-    """
-    values = target.settings
-    status = statement(
-        "status/message.sql.j2",
-        ledger_schema=target.ledger_schema,
-        ledger_table=target.source.sqlx.ledger_table,
-        create_schemas=target.source.sqlx.create_schemas,
-        lock_factor=ledger.LOCK_FACTOR,
-        history_table=history.TABLE if values.audit else None,
-        schema=values.schema,
-        owner=values.owner,
-    )
-    begin = statement("session/begin_snapshot.sql.j2", settings=session_settings(values))
-    return Message(begin, status, *checks.fragments(target.checks, only), "COMMIT;\n")

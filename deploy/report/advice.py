@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploy.findings import HostFindings
-from deploy.report.fleet import Fleet, condition
+from deploy.report.fleet import Fleet
 
 _NAMED = 5
 """Up to so many hosts are named by --limit in a command; above, the command is for the whole inventory."""
@@ -24,24 +24,24 @@ class Advice:
 
 
 def advise(fleet: Fleet) -> tuple[Advice, ...]:
-    """Worst first. Empty when every host is as wanted."""
+    """Worst first. Empty when every host is OK."""
     kinds: tuple[tuple[str, Callable[[HostFindings], bool], str, str], ...] = (
         (
             "Not reached",
-            lambda host: condition(host) == "not reached",
+            lambda host: host.status == "not_reached",
             "Each host's sentence below ends with what to check. Then try the connection alone, and run this again.",
             "exec -- 'SELECT 1'",
         ),
         (
-            "Failed before verification",
-            lambda host: condition(host) == "failed" and not host.not_run,
+            "Failed",
+            lambda host: host.status == "failed" and not host.not_run,
             "Each host's sentence below names the cause and the step that removes it.",
             f"deploy.{fleet.verb}",
         ),
         (
             "Not wholly verified",
             lambda host: bool(host.not_run),
-            "The role may not run every check. Each sentence below ends with the statement that allows it.",
+            "The role may not run every check. Each sentence below says what it may not read: grant that, then verify.",
             "deploy.verify",
         ),
         (
@@ -71,11 +71,11 @@ def advise(fleet: Fleet) -> tuple[Advice, ...]:
         ),
         (
             "Not verified",
-            lambda host: condition(host) == "not verified",
-            "This run changed nothing on these hosts and claims nothing of them. Let it run without --dry."
+            lambda host: host.status == "not_verified",
+            "This run changed nothing on these hosts and checked nothing there. Run it without --dry."
             if fleet.dry
-            else "Nothing is claimed of these hosts; each one's reason stands below.",
-            "deploy.apply" if fleet.dry else "deploy.verify",
+            else "These hosts were not checked; each one's reason is below.",
+            f"deploy.{fleet.verb}" if fleet.dry else "deploy.verify",
         ),
     )
     result = []

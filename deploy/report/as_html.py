@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from deploy.findings import HostFindings, Violation
+from deploy.findings import HostFindings, Status, Violation
 from deploy.report.advice import advise
-from deploy.report.fleet import BROKEN, Condition, Fleet, condition, printable, violations_of
+from deploy.report.fleet import BROKEN, Fleet, printable, violations_of, words
 from deploy.report.plot import plot
 
 _FOLDED = 12
-"""More hosts that are as wanted than this are folded away, so that what needs attention fits the first screen."""
+"""More hosts that are OK than this are folded away, so that what needs attention fits the first screen."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +27,21 @@ class Row:
 
     id: str
     host: HostFindings
-    condition: Condition
     cells: tuple[tuple[str, str, tuple[Violation, ...]], ...]
     error: str | None
-    note: str | None
+
+    @property
+    def status(self) -> Status:
+        return self.host.status
 
     @property
     def broken(self) -> bool:
-        return self.condition in BROKEN
+        return self.status in BROKEN
 
 
 def render(fleet: Fleet) -> bytes:
     rows = [_row(fleet, host, f"h{number}") for number, host in enumerate(fleet.worst_first(), 1)]
-    healthy = sum(row.condition == "as wanted" for row in rows)
+    healthy = fleet.counts["ok"]
     shown = rows[: len(rows) - healthy] if healthy > _FOLDED else rows
     text = (
         _environment()
@@ -62,7 +63,6 @@ def render(fleet: Fleet) -> bytes:
     return text.encode()
 
 
-@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
@@ -74,6 +74,7 @@ def _environment() -> jinja2.Environment:
         newline_sequence="\n",
     )
     environment.filters["ms"] = _milliseconds
+    environment.filters["words"] = words
     return environment
 
 
@@ -91,7 +92,7 @@ def _row(fleet: Fleet, host: HostFindings, id: str) -> Row:
         found = violations_of(host, check)
         cells.append((check, "bad" if found else "ok" if check in host.checks else "none", found))
     error = host.error or "\n".join(host.not_run.values()) or None
-    return Row(id, host, condition(host), tuple(cells), error, fleet.not_verified.get(host.host))
+    return Row(id, host, tuple(cells), error)
 
 
 def _servers(fleet: Fleet) -> list[tuple[str, str, int]]:

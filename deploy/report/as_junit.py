@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as Xml
 
 from deploy.findings import HostFindings, Violation
-from deploy.report.fleet import Fleet, condition, printable, sentence, trouble, violations_of
+from deploy.report.fleet import Fleet, printable, violations_of
 
 
 def render(fleet: Fleet) -> bytes:
@@ -30,15 +30,15 @@ def _suite(fleet: Fleet, host: HostFindings) -> Xml.Element:
     for key in ("database", "server_version", "role"):
         Xml.SubElement(properties, "property", name=key, value=printable(getattr(host, key) or "unknown"))
     reached = _case(suite, name, "reached")
-    if (why := trouble(host)) is not None:
-        error = Xml.SubElement(reached, "error", type=condition(host), message=printable(sentence(host)))
-        error.text = printable(why)
+    if host.error is not None:
+        error = Xml.SubElement(reached, "error", type=host.problems[0].kind, message=printable(host.headline))
+        error.text = printable(host.error)
     for check in fleet.checks:
         case = _case(suite, name, check)
         if found := violations_of(host, check):
             _fail(case, found)
         elif check not in host.checks:
-            Xml.SubElement(case, "skipped", message=printable(_why_not(fleet, host, check)))
+            Xml.SubElement(case, "skipped", message=printable(_why_not(host, check)))
     if host.not_probed is not None:
         Xml.SubElement(_case(suite, name, "probe"), "skipped", message=printable(f"not probed: {host.not_probed}"))
     if host.queries:
@@ -63,14 +63,12 @@ def _fail(case: Xml.Element, found: Sequence[Violation]) -> None:
     failure.text = printable("\n".join(str(violation) for violation in found))
 
 
-def _why_not(fleet: Fleet, host: HostFindings, check: str) -> str:
+def _why_not(host: HostFindings, check: str) -> str:
     if check in host.not_run:
         return f"not run: {host.not_run[check]}"
-    if host.error is not None:
-        return (
-            f"not verified: the host was {condition(host)}" if condition(host) == "not reached" else "not verified: the host failed"
-        )
-    return f"not verified: {fleet.not_verified.get(host.host, 'not a check of this host')}"
+    if host.status in ("not_reached", "failed"):
+        return "not verified: the host " + ("was not reached" if host.status == "not_reached" else "failed")
+    return f"not verified: {host.not_verified or 'not a check of this host'}"
 
 
 def _count(element: Xml.Element) -> None:

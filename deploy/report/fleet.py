@@ -1,75 +1,111 @@
-"""A run as one value: every host, what was found there, and what that makes of it. Pure."""
+"""A run as one value: every host, what was found there, and what that makes of it. Pure.
+
+`verify.json` is this value, and `verify.schema.json` beside this file is made from its classes.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
-from deploy.findings import NOT_ATTEMPTED, HostFindings, Violation
+from pydantic import computed_field
 
-Condition = Literal["not reached", "failed", "violations", "not verified", "as wanted"]
+from deploy.findings import JSON, HostFindings, PurgeFindings, Status, Violation
 
-CONDITIONS: tuple[Condition, ...] = ("not reached", "failed", "violations", "not verified", "as wanted")
+STATUSES: tuple[Status, ...] = get_args(Status)
 """Worst first: the order in which people see the hosts."""
 
-BROKEN: frozenset[Condition] = frozenset({"not reached", "failed", "violations"})
+BROKEN: frozenset[Status] = frozenset({"not_reached", "failed", "violations"})
+
+
+@dataclass(frozen=True)
+class Tool:
+    __pydantic_config__ = JSON
+
+    version: str
+    """version of the package that wrote the report"""
+    name: Literal["integration-health-deploy"] = "integration-health-deploy"
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What a run of `verb` found. `when` is its end, in UTC; `hosts` are in the inventory's order, named once each.
+    """What a run of a verb found on each host. Keys may be added without a new schema_version; one that goes away or changes its
+    meaning raises it."""
 
-    `checks` names every check that ran on a host or would have, `not_verified` says of a host without an error why nothing
-    was checked there. `inventory` is that of the command line.
-    """
+    __pydantic_config__ = JSON
 
     verb: str
+    """the verb that ran, without `deploy.`: apply, verify, ..."""
     inventory: str
+    """the inventory, as the command line named it"""
     when: datetime
-    tool_version: str
+    """end of the run, in UTC, to the second"""
+    tool: Tool
     dry: bool
+    """whether the run was --dry: hosts with something to migrate are then not_verified"""
     hosts: tuple[HostFindings, ...]
+    """in the order of the inventory"""
     checks: tuple[str, ...] = ()
-    not_verified: Mapping[str, str] = field(default_factory=dict)
+    """every check that ran on some host, or would have run"""
+    verifies: bool = True
+    """whether the verb verifies; else a host is ok when all of the verb's work was done there"""
+    schema_version: Literal[1] = 1
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def summary(self) -> Mapping[str, int]:
+        """`hosts`, the number of hosts, and of hosts in each status"""
+        return {"hosts": len(self.hosts)} | dict(self.counts)
+
+    @property
+    def counts(self) -> Mapping[Status, int]:
+        counted = Counter(host.status for host in self.hosts)
+        return {status: counted[status] for status in STATUSES}
 
     @property
     def timestamp(self) -> str:
         return f"{self.when:%Y-%m-%dT%H:%M:%SZ}"
 
-    @property
-    def counts(self) -> Mapping[Condition, int]:
-        counted = Counter(condition(host) for host in self.hosts)
-        return {name: counted[name] for name in CONDITIONS}
-
     def worst_first(self) -> tuple[HostFindings, ...]:
-        return tuple(sorted(self.hosts, key=lambda host: CONDITIONS.index(condition(host))))
+        return tuple(sorted(self.hosts, key=lambda host: STATUSES.index(host.status)))
 
     def broken(self) -> tuple[HostFindings, ...]:
-        return tuple(host for host in self.hosts if condition(host) in BROKEN)
+        return tuple(host for host in self.hosts if host.status in BROKEN)
 
 
-def condition(host: HostFindings) -> Condition:
-    """A host of which nothing was learned but an error was not reached; one that was checked by nothing is not verified."""
-    if (error := trouble(host)) is not None:
-        return "failed" if host.server_version or error.startswith(NOT_ATTEMPTED) else "not reached"
-    if host.violations:
-        return "violations"
-    return "as wanted" if host.checks else "not verified"
+@dataclass(frozen=True)
+class PurgeReport:
+    """What a purge deleted on each host. `schema_version` as in Fleet."""
+
+    __pydantic_config__ = JSON
+
+    when: datetime
+    """end of the run, in UTC, to the second"""
+    tool: Tool
+    dry: bool
+    hosts: tuple[PurgeFindings, ...]
+    """in the order of the inventory"""
+    verb: Literal["purge"] = "purge"
+    schema_version: Literal[1] = 1
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def summary(self) -> Mapping[str, int]:
+        """sums over all hosts"""
+        return {
+            "hosts": len(self.hosts),
+            "failed": sum(bool(host.problems) for host in self.hosts),
+            "deleted_events": sum(host.deleted_events for host in self.hosts),
+            "deleted_health": sum(host.deleted_health for host in self.hosts),
+        }
 
 
-def trouble(host: HostFindings) -> str | None:
-    """The host's error. A host without violations on which a check may not run is not proved: then what that check lacks."""
-    if host.error is None and host.not_run and not host.violations:
-        return "\n".join(host.not_run.values())
-    return host.error
-
-
-def sentence(host: HostFindings) -> str:
-    """The first line of the host's trouble, which says what, where and what next; empty without one."""
-    return next(iter((trouble(host) or "").splitlines()), "")
+def words(status: Status) -> str:
+    """The status as people read it."""
+    return "OK" if status == "ok" else status.replace("_", " ")
 
 
 def all_checks(hosts: tuple[HostFindings, ...], planned: tuple[str, ...] = ()) -> tuple[str, ...]:

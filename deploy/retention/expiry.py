@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy.connection.message import Message
+from deploy.execution import transaction
 from deploy.plan import target
 from deploy.settings import Settings
 from deploy.statements import statement
@@ -37,12 +38,13 @@ class Span:
     before: str
     since: str = "-infinity"
 
-    def starting(self, since: str) -> Span:
-        return replace(self, since=since)
+    def after(self, time: str) -> Span:
+        """What of the span is left once all rows before that time are gone."""
+        return replace(self, since=time)
 
     def batch(self) -> Message:
         """Delete up to `batch_rows` rows, commit, and open the next transaction under the lock."""
-        return _script(self.settings, "batch", rows=self.settings.batch_rows, **self._names())
+        return _message(self.settings, "batch", rows=self.settings.batch_rows, **self._names())
 
     def expired(self) -> str:
         """A row with `expired`, `oldest` and `newest`: count and times of the rows that would go."""
@@ -68,22 +70,22 @@ def spans(values: Settings, cutoffs: Cutoffs) -> tuple[Span, ...]:
     return (events,) if cutoffs.health is None else (events, Span(values, HEALTH, cutoffs.health))
 
 
-def look(values: Settings, cutoffs: Cutoffs | None) -> Message:
+def preflight(values: Settings, cutoffs: Cutoffs | None) -> Message:
     """Server, tables and cut-offs; those that were taken already stay. `role` is the one that acts."""
     query = statement(
-        "purge/look.sql.j2",
+        "purge/preflight.sql.j2",
         schema=values.schema,
         owner=values.owner,
         cutoffs=cutoffs,
         days=values.retention_days,
         health_days=values.health_retention_days,
     )
-    return read(replace(values, owner=None), [query, statement("session/server.sql.j2")])
+    return snapshot(replace(values, owner=None), [query, statement("session/server.sql.j2")])
 
 
-def read(values: Settings, queries: Sequence[str]) -> Message:
+def snapshot(values: Settings, queries: Sequence[str]) -> Message:
     """Queries in one snapshot and one message."""
-    return _script(values, "read", queries=queries)
+    return transaction.snapshot(_settings(values), *queries)
 
 
 def current(values: Settings) -> str:
@@ -93,14 +95,19 @@ def current(values: Settings) -> str:
 
 def begin(values: Settings) -> Message:
     """Open the first transaction: `locked` says whether it has the lock, `holder` who else."""
-    return _script(values, "begin")
+    return _message(values, "begin")
 
 
-def release(values: Settings) -> Message:
-    return _script(values, "release")
+def unlock(values: Settings) -> Message:
+    """End the open transaction, and the lock with it."""
+    return _message(values, "unlock")
 
 
-def _script(values: Settings, name: str, **variables: Any) -> Message:
+def _settings(values: Settings) -> str:
+    return statement("purge/settings.sql.j2", settings=target.session_settings(values), owner=values.owner)
+
+
+def _message(values: Settings, name: str, **variables: Any) -> Message:
     sql = statement(
         f"purge/{name}.sql.j2",
         settings=target.session_settings(values),

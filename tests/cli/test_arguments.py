@@ -18,10 +18,10 @@ KNOWN = (
     [
         (["foo=1"], f"deploy.apply: unknown argument 'foo'; use one of {KNOWN}"),
         (["shcema=x"], "deploy.apply: unknown argument 'shcema'; use one of schema"),
-        (["foo"], f"deploy.apply: 'foo' is no argument; write KEY=VALUE, with one of {KNOWN}"),
-        (["schema=public", "schema"], f"deploy.apply: 'schema' is no argument; write KEY=VALUE, with one of {KNOWN}"),
-        (["postgres_port=5"], "deploy.apply: 'postgres_port' says where a host is; set it in the inventory"),
-        (["query_budget_ms=fast"], "@postgres/one: data key 'query_budget_ms': 'fast' is not usable: expected a valid integer"),
+        (["foo"], f"deploy.apply: unexpected argument 'foo'; expected KEY=VALUE, with one of {KNOWN}"),
+        (["schema=public", "schema"], f"deploy.apply: unexpected argument 'schema'; expected KEY=VALUE, with one of {KNOWN}"),
+        (["postgres_port=5"], "deploy.apply: 'postgres_port' is a connection key; set it in the inventory"),
+        (["query_budget_ms=fast"], "deploy.apply: invalid value 'fast' for argument 'query_budget_ms': expected an integer"),
     ],
 )
 def test_unknown_words_and_arguments_of_a_verb_are_refused(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from support.files import write
-from support.operator import Pyinfra
+from support.operator import Pyinfra, is_deployed, run, said
 from support.roundtrips import proxy
-from support.servers import Database, Server
+from support.servers import PASSWORD, Database, Server
 
 DEPLOYED = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'public' AND indexname LIKE 'idx_integration_%'"
 
@@ -64,20 +64,21 @@ def test_ten_hosts_with_one_that_cannot_be_reached_end_with_nine_deployed_and_on
     assert not deployed(fleet[bad])
 
 
-def test_a_host_of_another_connector_is_refused_with_a_sentence_and_sees_no_sql(
-    fleet: dict[str, Database], pyinfra: Pyinfra
-) -> None:
-    name, database = next(iter(fleet.items()))
-    for verb in ("apply", "verify"):
-        hosts = {"@local": {}, name: database.data}
-        result = pyinfra(hosts, "-y", "-vvv", f"deploy.{verb}", environment=database.server.environment())
-        assert result.code == 1
-        want = f"deploy.{verb} runs on @postgres hosts, and @local is none; name it @postgres/NAME in the inventory"
-        lines = [line.strip() for line in result.lines("@local")]
-        assert want in lines
-        assert not [line for line in lines if line.startswith(">>>")], "something was run in a shell"
-        assert any(line.startswith("verified: ") for line in result.lines(name)), result.out
-    assert deployed(database)
+def test_a_host_of_another_connector_is_refused_and_no_sql_reaches_a_shell(pyinfra: Pyinfra, neighbour: Database) -> None:
+    hosts: dict[str, dict[str, object]] = {
+        "@local": {},
+        "plain.invalid": {},
+        "@docker/none": {},
+        "@postgres/healthy": neighbour.data,
+    }
+    for verb in ("deploy.apply", "deploy.verify"):
+        result = run(pyinfra, hosts, "-y", "-vvv", verb)
+
+        sentence = f"{verb} needs a @postgres host, and @local is not one; name it @postgres/NAME in the inventory"
+        assert [line for line in said(result, "@local") if not line.startswith("Ready")] == [sentence]
+        assert "sh -c" not in result.out.replace("docker run", "")
+        assert (result.code, PASSWORD in result.out) == (1, False)
+    assert is_deployed(neighbour)
 
 
 def test_thirty_databases_of_one_server_share_three_connections(server: Server, pyinfra: Pyinfra) -> None:

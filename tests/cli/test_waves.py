@@ -167,4 +167,5 @@ def test_a_revert_stops_at_a_wave_that_failed_and_the_report_tells_it_from_a_hos
     done = pyinfra(hosts(fleet, db1=0, db2=1), "-y", "deploy.apply", "report=out")
     assert done.code == 1
     found = json.loads((tmp_path / "out" / "verify.json").read_text(encoding="utf-8"))["hosts"]
-    assert {host["host"]: host["condition"] for host in found} == {"@postgres/db1": "failed", "@postgres/db2": "failed"}
+    assert {host["host"]: host["status"] for host in found} == {"@postgres/db1": "failed", "@postgres/db2": "failed"}
+    assert [[problem["kind"] for problem in host["problems"]] for host in found][1] == ["not-attempted"]

@@ -45,45 +45,26 @@ def test_scram_with_channel_binding_deploys(pyinfra: Pyinfra, secure: Secure, he
     assert set(authenticated) == {"scram-sha-256"}
 
 
-def test_a_server_that_asks_for_less_is_refused_with_one_sentence(pyinfra: Pyinfra, secure: Secure, healthy: Database) -> None:
+def test_a_server_that_asks_for_less_is_refused_in_libpqs_words(pyinfra: Pyinfra, secure: Secure, healthy: Database) -> None:
     """Each of its roles can log in when the inventory asks for nothing, and the host beside them is deployed."""
     port = healthy.server.port
     here = f'can\'t connect to {NAME}:{port}: connection to server at "127.0.0.1", port {port} failed: '
     method = 'authentication method requirement "scram-sha-256" failed: server '
-    scram = "write scram-sha-256 for this user into the server's pg_hba.conf; where a pooler can't do it, leave channel_binding out"
-    unasked = (
-        "did not complete authentication; write scram-sha-256 instead of trust into the server's pg_hba.conf; "
-        "where a client certificate is the login, add none to require_auth"
-    )
     cases = {
-        ("hashed", STRICT): method + "requested a hashed password; set the role's password again with "
-        "password_encryption = 'scram-sha-256', and scram-sha-256 in the server's pg_hba.conf",
-        ("cleartext", STRICT): method + "requested a cleartext password; "
-        "write scram-sha-256 instead of that method into the server's pg_hba.conf",
-        ("unasked", STRICT): method + unasked,
-        ("hashed", BOUND): f"channel binding required but not supported by server's authentication request; {scram}",
-        ("cleartext", BOUND): f"channel binding required but not supported by server's authentication request; {scram}",
-        ("unasked", BOUND): f"channel binding required, but server authenticated client without channel binding; {scram}",
-        (SUPERUSER, f"{BOUND} sslmode=disable"): "channel binding required, but SSL not in use; "
-        "set sslmode=verify-full, and ssl = on in the server's postgresql.conf",
-        (SUPERUSER, "require_auth=gss"): 'authentication method requirement "gss" failed: server requested SASL authentication; '
-        "write a method of require_auth into the server's pg_hba.conf",
+        ("hashed", STRICT): method + "requested a hashed password",
+        ("cleartext", STRICT): method + "requested a cleartext password",
+        ("unasked", STRICT): method + "did not complete authentication",
+        ("hashed", BOUND): "channel binding required but not supported by server's authentication request",
+        ("unasked", BOUND): "channel binding required, but server authenticated client without channel binding",
+        (SUPERUSER, f"{BOUND} sslmode=disable"): "channel binding required, but SSL not in use",
     }
     names = [f"@postgres/{number}" for number in range(len(cases))]
     hosts = {name: secure.data(healthy, more, user=user) for name, (user, more) in zip(names, cases, strict=True)}
-    for key, value, step in (
-        ("require_auth", "scram", "write scram-sha-256, or several of its methods with commas"),
-        ("channel_binding", "yes", "write disable, prefer or require"),
-    ):
-        hosts[f"@postgres/{key}"] = secure.data(healthy, f"{key}={value}")
-        wrong = f'can\'t connect to {NAME}:{port}: invalid {key} value: "{value}"; {step}'
-        cases[key, value] = wrong.removeprefix(here)
-        names.append(f"@postgres/{key}")
 
     result = run(pyinfra, {**hosts, "@postgres/healthy": secure.data(healthy, f"{STRICT} {BOUND}")})
 
-    got = [said(result, name) for name in names]
-    assert got == [[want if want.startswith("can't connect") else here + want] for want in cases.values()]
+    by_hand = "; run psql with the same parameters to try it by hand"
+    assert [said(result, name) for name in names] == [[here + want + by_hand] for want in cases.values()]
     assert (result.code, is_deployed(healthy)) == (1, True)
     careless = {f"@postgres/{user}": secure.data(healthy, user=user) for user in WEAK}
     assert run(pyinfra, careless, "exec", "--", "SELECT 1").code == 0

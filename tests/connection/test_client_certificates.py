@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from support.operator import PYINFRA, Pyinfra, inventory_file, is_deployed, run, said
 from support.servers import SUPERUSER, Database
 from support.terminal import in_terminal
-from support.tls import NAME, Secure, encrypted, new_authority, write_pem
+from support.tls import NAME, Secure, encrypted, write_pem
 
 pytestmark = pytest.mark.everything
 
@@ -27,23 +26,17 @@ ROLES = "CREATE ROLE robot LOGIN SUPERUSER"
 
 @pytest.fixture(scope="module")
 def keys(secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Client certificates NAME.crt with NAME.key: good, and others that a server refuses."""
+    """Client certificates NAME.crt with NAME.key: good, and one for another role."""
     folder = tmp_path_factory.mktemp("keys")
-    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
-    for name, issued in {
-        "good": secure.authority.issue_cert("robot@example.com", common_name="robot"),
-        "another": secure.authority.issue_cert("other@example.com", common_name="another"),
-        "stranger": new_authority().issue_cert("robot@example.com", common_name="robot"),
-        "old": secure.authority.issue_cert("robot@example.com", common_name="robot", not_after=yesterday),
-    }.items():
+    for name, role in {"good": "robot", "another": "another"}.items():
+        issued = secure.authority.issue_cert(f"{role}@example.com", common_name=role)
         write_pem(folder / f"{name}.crt", *issued.cert_chain_pems)
         write_pem(folder / f"{name}.key", issued.private_key_pem)
-    write_pem(folder / "wide.key", type("Copy", (), {"bytes": (folder / "good.key").read_bytes})(), mode=0o644)
     encrypted(folder / "good.key", PHRASE)
     return folder
 
 
-def test_client_certificates_log_in_and_a_wrong_one_is_one_sentence(
+def test_a_client_certificate_logs_in_and_a_wrong_one_fails_in_libpqs_words(
     pyinfra: Pyinfra, secure: Secure, healthy: Database, keys: Path
 ) -> None:
     port = healthy.server.port
@@ -53,38 +46,11 @@ def test_client_certificates_log_in_and_a_wrong_one_is_one_sentence(
         return f"sslcert={keys / crt} sslkey={keys / key}"
 
     cases = {
-        "none": ("", "FATAL: connection requires a valid client certificate; set sslcert and sslkey to files that exist"),
-        "no-file": (
-            files("nowhere.crt", "good.key"),
-            "FATAL: connection requires a valid client certificate; set sslcert and sslkey to files that exist",
-        ),
-        "another-role": (
-            files("another.crt", "another.key"),
-            'FATAL: certificate authentication failed for user "robot"; '
-            "set sslcert to one whose common name is this role, or map it in the server's pg_ident.conf",
-        ),
-        "stranger": (
-            files("stranger.crt", "stranger.key"),
-            "SSL error: tlsv1 alert unknown ca; set sslcert to a certificate of an authority in the server's ssl_ca_file",
-        ),
-        "old": (files("old.crt", "old.key"), "SSL error: ssl/tls alert certificate expired; renew the certificate in sslcert"),
-        "no-key": (
-            files("good.crt", "nowhere.key"),
-            f'certificate present, but not private key file "{keys}/nowhere.key"; set sslkey to the key that belongs to sslcert',
-        ),
-        "wide-key": (files("good.crt", "wide.key"), f'private key file "{keys}/wide.key" has group or world access; chmod 600 it'),
+        "none": ("", "FATAL: connection requires a valid client certificate"),
+        "another-role": (files("another.crt", "another.key"), 'FATAL: certificate authentication failed for user "robot"'),
         "other-key": (
-            files("good.crt", "old.key"),
-            f'could not load private key file "{keys}/old.key": key values mismatch; set sslkey to the key that belongs to sslcert',
-        ),
-        "no-key-at-all": (
-            files("good.crt", "good.crt"),
-            f'could not load private key file "{keys}/good.crt": unsupported; '
-            "set sslkey to a PEM file, with sslpassword in the service file when it is encrypted",
-        ),
-        "no-certificate": (
-            files("good.key", "good.key"),
-            f'could not read certificate file "{keys}/good.key": no start line; set sslcert to a PEM file',
+            files("good.crt", "another.key"),
+            f'could not load private key file "{keys}/another.key": key values mismatch',
         ),
     }
     hosts = {f"@postgres/{name}": secure.data(healthy, more, user="robot") for name, (more, _) in cases.items()}
@@ -92,7 +58,10 @@ def test_client_certificates_log_in_and_a_wrong_one_is_one_sentence(
 
     result = run(pyinfra, {**hosts, **right}, PGPASSWORD="")
 
-    assert {name: said(result, f"@postgres/{name}") for name in cases} == {name: [here + want] for name, (_, want) in cases.items()}
+    by_hand = "; run psql with the same parameters to try it by hand"
+    assert {name: said(result, f"@postgres/{name}") for name in cases} == {
+        name: [here + want + by_hand] for name, (_, want) in cases.items()
+    }
     assert (result.code, is_deployed(healthy)) == (1, True)
 
 
@@ -113,7 +82,7 @@ def test_an_encrypted_key_takes_its_pass_phrase_from_the_service_file_and_never_
     assert (
         "can't connect to service 'locked': connection to server at "
         f'"127.0.0.1", port {healthy.server.port} failed: could not load private key file "{key}": bad decrypt; '
-        "put its pass phrase into the service file as sslpassword"
+        "put the key's pass phrase into the service file as sslpassword"
     ) in out
     assert is_deployed(healthy), out
     assert PHRASE not in out
@@ -135,6 +104,8 @@ def test_a_pass_phrase_in_the_inventory_works_with_a_warning_and_is_not_shown(
     warning = "sslpassword is in the inventory, where `debug-inventory` shows it; put it into the service file"
     assert [f"@postgres/{name}: {warning}" in result.out for name in ("right", "wrong", "port")] == [True, True, True]
     assert (result.code, is_deployed(healthy)) == (1, True), result.out
-    assert said(result, "@postgres/wrong")[-1].endswith("bad decrypt; put its pass phrase into the service file as sslpassword")
+    assert said(result, "@postgres/wrong")[-1].endswith(
+        "bad decrypt; put the key's pass phrase into the service file as sslpassword"
+    )
     for shape in (PHRASE, quoted, repr(PHRASE), repr(quoted)[1:-1], "phr'ase", "phr\\'ase"):
         assert shape not in result.out

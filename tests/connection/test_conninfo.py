@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from deploy.conninfo import Endpoint
 
-from deploy import conninfo
-from deploy.errors import Refused
+from deploy.connection import conninfo
+from deploy.connection.endpoint import Endpoint
+from deploy.errors import RunRefused
+from deploy.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,8 @@ def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def endpoint(name: str = "name", **data: object) -> Endpoint:
-    return conninfo.endpoint(name, {f"postgres_{key}": value for key, value in data.items()}, {"lock_timeout": 2000})
+    given = {f"postgres_{key}": value for key, value in data.items()}
+    return conninfo.endpoint(name, Settings(**given, lock_timeout=2000, statement_timeout=0))  # type: ignore[arg-type]
 
 
 def where(made: Endpoint) -> Mapping[str, str]:
@@ -44,10 +46,10 @@ def test_a_name_alone_is_host_port_and_database(name: str, want: Mapping[str, st
 
 @pytest.mark.parametrize("name", ["::1", "db:", "db:port", "db/", ":5432", "[::1", "a:1:2"])
 def test_a_name_that_is_no_address_is_refused_with_the_two_ways_out(name: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         endpoint(name)
     assert str(refused.value) == (
-        f"@postgres/{name}: {name!r} is no HOST[:PORT][/DBNAME]; "
+        f"@postgres/{name}: {name!r} is not HOST[:PORT][/DBNAME]; "
         "name the database so, or give the host postgres_service or postgres_conninfo"
     )
 
@@ -86,10 +88,10 @@ def test_a_connection_string_without_a_host_does_not_take_the_name() -> None:
 )
 def test_a_connection_string_whose_password_breaks_it_is_refused_without_a_word_of_it(text: str) -> None:
     """What libpq can't read; also what it reads as a host, port or database, because a password holds a bare `@` or `/`."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         endpoint(conninfo=text)
     assert str(refused.value) == (
-        "@postgres/name: postgres_conninfo is no connection string that libpq can read; write it as `host=... dbname=...` "
+        "@postgres/name: postgres_conninfo is not a connection string that libpq can read; write it as `host=... dbname=...` "
         "or postgresql://..., and put the password into .pgpass, PGPASSWORD or the service file"
     )
 
@@ -102,7 +104,7 @@ def test_a_service_stays_libpqs_and_is_resolved_for_show(monkeypatch: pytest.Mon
     monkeypatch.setenv("PGSERVICE", "other")
     made = endpoint("prod-7", service="prod", dbname="app")
     assert where(made) == {"service": "prod", "dbname": "app"}
-    assert (made.host, made.port) == ("db7", "6432")
+    assert made.key == "db7:6432"
     assert made.label.startswith("service 'prod'")
     assert "application_name" not in made.parameters
     assert made.parameters["connect_timeout"] == "3"
@@ -117,7 +119,10 @@ def test_sessions_are_set_up_as_sqlx_does_and_named_after_us() -> None:
     assert made.parameters["client_encoding"] == "utf8"
     assert made.parameters["application_name"] == "integration-health-deploy"
     assert made.parameters["connect_timeout"] == "10"
-    assert made.parameters["options"] == "-c TimeZone=UTC -c DateStyle=ISO,MDY -c extra_float_digits=2 -c lock_timeout=2000"
+    assert (
+        made.parameters["options"]
+        == "-c TimeZone=UTC -c DateStyle=ISO,MDY -c extra_float_digits=2 -c lock_timeout=2000 -c statement_timeout=0"
+    )
 
 
 def test_a_connection_without_a_sign_of_life_ends_in_two_minutes_unless_the_user_has_other_keepalives() -> None:
@@ -161,14 +166,14 @@ def test_without_any_host_the_label_says_so() -> None:
 def test_several_hosts_are_named_one_by_one_and_reached_one_by_one_whatever_their_role() -> None:
     made = endpoint(conninfo="host=a,b port=1,2 dbname=app target_session_attrs=primary sslmode=require")
     assert made.label == "a:1,b:2"
-    assert [(one.label, one.host, one.port, one.each) for one in made.each] == [("a:1", "a", "1", ()), ("b:2", "b", "2", ())]
-    first = made.each[0].parameters
+    assert [(one.label, len(one.hosts), one.alternatives) for one in made.alternatives] == [("a:1", 1, ()), ("b:2", 1, ())]
+    first = made.alternatives[0].parameters
     assert {**made.parameters, "host": "a", "port": "1", "target_session_attrs": "any"} == first
 
 
 def test_a_single_port_is_that_of_all_hosts_and_an_address_goes_with_its_name() -> None:
     made = endpoint(conninfo="postgresql:///app?host=a,b&hostaddr=10.0.0.1,10.0.0.2")
-    assert [(one.parameters["host"], one.parameters["hostaddr"], one.parameters["port"]) for one in made.each] == [
+    assert [(one.parameters["host"], one.parameters["hostaddr"], one.parameters["port"]) for one in made.alternatives] == [
         ("a", "10.0.0.1", "5432"),
         ("b", "10.0.0.2", "5432"),
     ]
@@ -182,4 +187,4 @@ def test_several_hosts_of_a_service_are_reached_one_by_one_with_the_rest_of_its_
     monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
     made = endpoint(service="prod")
     assert made.label == "service 'prod'"
-    assert [(one.label, one.parameters["service"]) for one in made.each] == [("a:1", "prod"), ("b:2", "prod")]
+    assert [(one.label, one.parameters["service"]) for one in made.alternatives] == [("a:1", "prod"), ("b:2", "prod")]

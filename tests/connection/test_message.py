@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from deploy.script import Answer, Part, Script, locate
 
+from deploy.connection.message import Answer, Fragment, Message, locate
 from deploy.errors import SqlError
 
-PARTS = (Part("BEGIN;\n"), Part("SELECT 1;\nSELECT é, wrong;\r\n", "a.sql"), Part("", "empty.sql"), Part("COMMIT", "b.sql"))
+PARTS = (
+    Fragment("BEGIN;\n"),
+    Fragment("SELECT 1;\nSELECT é, wrong;\r\n", "a.sql"),
+    Fragment("", "empty.sql"),
+    Fragment("COMMIT", "b.sql"),
+)
 WHOLE = "".join(part.sql for part in PARTS)
 
 
@@ -32,7 +37,7 @@ def test_a_position_at_the_end_of_input_is_in_the_last_part() -> None:
 
 
 def test_a_script_is_one_message_of_its_parts() -> None:
-    script = Script("BEGIN;\n", Part("SELECT 1;", "a.sql"))
+    script = Message("BEGIN;\n", Fragment("SELECT 1;", "a.sql"))
     assert script.get_raw_value() == "BEGIN;\nSELECT 1;"
     assert script.answer.error == SqlError("not run yet")
 
@@ -47,9 +52,9 @@ def test_an_answer_survives_its_way_through_text(answer: Answer) -> None:
 
 def test_a_column_is_that_of_the_last_row_that_has_it() -> None:
     answer = Answer(rows=({"a": 1}, {"a": 2}, {"b": 3}))
-    assert answer.column("a") == 2
+    assert answer.value("a") == 2
     with pytest.raises(KeyError):
-        answer.column("c")
+        answer.value("c")
 
 
 def test_an_error_is_shown_with_its_place_the_line_and_a_caret() -> None:

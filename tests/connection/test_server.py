@@ -51,7 +51,8 @@ def test_between_standbys_it_does_not_matter_which_one_is_read() -> None:
 
 
 def test_the_sentence_names_both_servers() -> None:
-    assert PRIMARY.failover_problem(replace(STANDBY, in_recovery=False, timeline="0000000A")) == (
+    problem = PRIMARY.failover_problem(replace(STANDBY, in_recovery=False, timeline="0000000A"))
+    assert str(problem) == (
         "failover, or another server, since the plan was made: then primary at 10.0.0.1:5432 (timeline 1, system 7), "
         "now primary at 10.0.0.2:5432 (timeline 10, system 7); nothing was written to it, run the command again"
     )
@@ -61,7 +62,7 @@ def test_the_sentence_names_both_servers() -> None:
 def test_only_a_second_primary_of_the_same_cluster_is_a_rival() -> None:
     promoted = replace(STANDBY, in_recovery=False, timeline="00000002")
     assert PRIMARY.split_brain_problem({"b:1": STANDBY, "c:1": PRIMARY, "d:1": replace(promoted, system="8")}) is None
-    assert PRIMARY.split_brain_problem({"b:1": STANDBY, "c:1": promoted}) == (
+    assert str(PRIMARY.split_brain_problem({"b:1": STANDBY, "c:1": promoted})) == (
         "two servers of this host's connection string take writes: primary at 10.0.0.1:5432 (timeline 1, system 7) and c:1, "
         "primary at 10.0.0.2:5432 (timeline 2, system 7); nothing was written, stop the one that is no longer the primary, "
         "then run the command again"

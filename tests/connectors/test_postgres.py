@@ -122,13 +122,13 @@ def test_a_failed_command_rolls_back_what_was_open(host: Host, database: Databas
     ],
     ids=lambda arguments: next(iter(arguments)),
 )
-def test_an_argument_that_makes_no_sense_for_sql_is_refused_and_nothing_runs(
+def test_an_argument_that_is_not_supported_is_refused_and_nothing_runs(
     host: Host, database: Database, arguments: dict[str, Any]
 ) -> None:
     status, rows, errors = run(host, "CREATE TABLE x (a int)", **arguments)
     assert (status, rows) == (False, None)
     key = next(iter(arguments))
-    assert errors == [f"{key}: makes no sense for SQL on a @postgres host; remove it from the command or the data"]
+    assert errors == [f"{key} is not supported on a @postgres host; remove it from the command or the data"]
     assert database.psql("SELECT to_regclass('x')") == ""
 
 
@@ -229,13 +229,13 @@ def test_someones_operation_may_open_a_transaction_and_read_a_fact_in_it(
     assert database.psql("SELECT count(*) FROM mine") == "2"
 
 
-def test_an_argument_in_the_data_that_makes_no_sense_fails_its_host_alone(database: Database, pyinfra: Pyinfra) -> None:
+def test_an_argument_in_the_data_that_is_not_supported_fails_its_host_alone(database: Database, pyinfra: Pyinfra) -> None:
     """`_sudo` in the inventory of machines, say. The last host to fail ends the run without a traceback."""
     for words in (["-y"], ["--dry"]):
         hosts = {NAME: {**database.data, "_sudo": True}}
         result = pyinfra(hosts, *words, "deploy.apply", environment=database.server.environment())
         assert result.code == 1
-        want = "_sudo: makes no sense for SQL on a @postgres host; remove it from the command or the data"
+        want = "_sudo is not supported on a @postgres host; remove it from the command or the data"
         assert want in result.lines(NAME), result.out
     assert database.psql("SELECT to_regclass('integration_health')") == ""
 
@@ -253,5 +253,5 @@ def test_sql_that_is_no_unicode_fails_its_command(host: Host) -> None:
     assert run(host, "SELECT '\udcff'") == (
         False,
         None,
-        ["the SQL holds invalid Unicode, which Postgres refuses; write it without"],
+        ["the SQL contains invalid Unicode, which Postgres refuses; write it without"],
     )

@@ -25,11 +25,10 @@ def test_each_reason_is_one_sentence_and_the_healthy_host_is_deployed(site: Site
     port, closed, folder = site.port, free_port(), site.folder
     (folder / "open").write_bytes((folder / "user").read_bytes())
     (folder / "open").chmod(0o644)
-    (folder / "text").write_text("hello\n")
-    (folder / "text").chmod(0o600)
     there, right = {"postgres_ssh": f"ops@127.0.0.1:{port}"}, {"postgres_ssh_key": str(folder / "user")}
     by_hand = "log in once by hand with ssh, compare the fingerprint and accept the key"
     key = "check the user, postgres_ssh_key, and that ssh-agent holds a key that has a passphrase"
+    no_key = "name a private key of OpenSSH in postgres_ssh_key, and let nobody else read it (chmod 600)"
     cases: dict[str, tuple[dict[str, object], str]] = {
         "unknown-key": ({"postgres_ssh": "unknown"}, f"ssh: Host key verification failed; {by_hand}"),
         "changed-key": (
@@ -47,15 +46,11 @@ def test_each_reason_is_one_sentence_and_the_healthy_host_is_deployed(site: Site
         ),
         "missing-key": (
             {**there, "postgres_ssh_key": "/no/such"},
-            "postgres_ssh_key '/no/such': No such file or directory; name a file that you can read",
+            f"ssh: Warning: Identity file /no/such not accessible: No such file or directory; {no_key}",
         ),
         "open-key": (
             {**there, "postgres_ssh_key": str(folder / "open")},
-            f'ssh: Load key "{folder / "open"}": bad permissions; chmod 600 the key',
-        ),
-        "no-key": (
-            {**there, "postgres_ssh_key": str(folder / "text")},
-            f'ssh: Load key "{folder / "text"}": error in libcrypto; name a private key of OpenSSH in postgres_ssh_key',
+            f'ssh: Load key "{folder / "open"}": bad permissions; {no_key}',
         ),
         "refused-port": (
             {"postgres_ssh": f"ops@127.0.0.1:{closed}"},
@@ -118,7 +113,7 @@ def test_without_openssh_one_sentence_says_so(site: Site, pyinfra: Pyinfra) -> N
 
 
 def test_a_silent_bastion_is_not_waited_for_by_one_host_after_the_other(site: Site, pyinfra: Pyinfra) -> None:
-    """Eight ask at once; the others take their answer."""
+    """One host logs in; the others take its answer."""
     name, port = site.bastion()
     docker("pause", name)
     data = site.data(postgres_ssh=f"ops@127.0.0.1:{port}", postgres_conninfo="connect_timeout=2", max_connections_per_server=40)
@@ -128,9 +123,9 @@ def test_a_silent_bastion_is_not_waited_for_by_one_host_after_the_other(site: Si
     assert done.code == 1
     assert {one_sentence(done, f"app{n:02}") for n in range(40)} == {
         f"can't connect to {DB}:5432 through ops@127.0.0.1:{port}: ssh: Connection timed out during banner exchange; "
-        "check the bastion and the way to it"
+        "check the bastion's address and port, and that its sshd runs"
     }
-    assert len(site.calls()) == 8
+    assert len(site.calls()) == 1
 
 
 def test_a_bastion_that_dies_during_the_run_is_its_hosts_alone(site: Site, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_nothing_that_a_run_leaves_behind_has_the_password(files: Fleet, tmp_pat
         texts[" ".join(words)] = done.stdout + done.stderr
         texts[f"processes of {' '.join(words)}"] = "\n".join(seen)
         assert any("deploy" in line or "debug" in line or "exec" in line for line in seen), seen
-    assert texts[f"{PROD} -y -vvv --debug deploy.apply report=report"].count("is as the contract says") == 3
+    assert texts[f"{PROD} -y -vvv --debug deploy.apply report=report"].count("matches the contract") == 3
     for path in tmp_path.rglob("*"):
         if path.is_file() and path not in (inventory, tmp_path / "services.conf"):
             texts[str(path)] = path.read_text(encoding="utf-8", errors="replace")

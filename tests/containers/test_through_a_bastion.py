@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
+import psycopg
 import pytest
-from deploy.bastion import Bastion
-from deploy.tunnel import LOOPBACK, Tunnel
 from support.bastions import DB, OTHER, PLAIN, Site
 from support.containers import PASSWORD
-from support.operator import PYINFRA, Pyinfra, Result, inventory_file
+from support.operator import PYINFRA, Pyinfra, Result, finish, inventory_file, start
 from support.waiting import until
+
+from deploy.connection.ssh import LOOPBACK
 
 pytestmark = [pytest.mark.everything, pytest.mark.usefixtures("nothing_is_left")]
 
@@ -67,16 +68,11 @@ def test_verify_full_holds_end_to_end(site: Site, pyinfra: Pyinfra) -> None:
     assert ("connection received" in heard, "connection authorized" in heard) == (True, False)
 
 
-def test_where_tls_is_optional_libpq_makes_no_second_connection_of_its_own(site: Site, pyinfra: Pyinfra) -> None:
-    """`prefer` and `allow` reach a server without TLS; a login that is refused is said once, and not tried again in clear."""
-    wrong = {**site.environment, "PGPASSWORD": "wrong"}
+def test_where_tls_is_optional_a_server_without_it_is_reached(site: Site, pyinfra: Pyinfra) -> None:
+    """libpq connects twice, through the same port."""
     hosts = {f"@postgres/{mode}": site.data(postgres_host=PLAIN, postgres_sslmode=mode) for mode in ("prefer", "allow")}
     done = pyinfra(hosts, "exec", "--", "SELECT 1 AS one", environment=site.environment)
     assert (done.code, done.out.count('[{"one": 1}]')) == (0, 2), done.out
-
-    refused = pyinfra({"@postgres/wrong": site.data(postgres_sslmode="prefer")}, "exec", "--", "SELECT 1", environment=wrong)
-    said = one_sentence(refused, "@postgres/wrong")
-    assert (refused.code, said.count("connection to server"), "password authentication failed" in said) == (1, 1, True), said
 
 
 def test_a_bastion_is_named_as_for_ssh(site: Site, pyinfra: Pyinfra) -> None:
@@ -88,36 +84,41 @@ def test_a_bastion_is_named_as_for_ssh(site: Site, pyinfra: Pyinfra) -> None:
     done = pyinfra(hosts, "exec", "--", "SELECT 1 AS one", environment=site.environment)
 
     assert (done.code, done.out.count('[{"one": 1}]')) == (0, 4), done.out
-    calls = site.calls()
-    assert len(calls) == 4
-    assert not [call for call in calls if PASSWORD in call]
+    assert not [call for call in site.calls() if PASSWORD in call]
 
 
 def test_several_servers_are_tried_in_their_order(site: Site, pyinfra: Pyinfra) -> None:
-    """Each in a tunnel of its own, with the port of its own."""
     conninfo = f"host={DB},nowhere.internal,{DB} port=1,5432,5432 target_session_attrs=read-write"
     data = {key: value for key, value in site.data(postgres_conninfo=conninfo).items() if key != "postgres_host"}
 
     done = pyinfra({"@postgres/app": data}, "exec", "--", "SELECT 1 AS one", environment=site.environment)
 
     assert (done.code, '[{"one": 1}]' in done.out) == (0, True), done.out
-    assert (
-        f"reached {DB}:5432 through bastion of {DB}:1 through bastion,nowhere.internal:5432 through bastion,{DB}:5432" in done.out
-    )
-    assert [call.split()[-3] for call in site.calls()] == [f"{DB}:1", "nowhere.internal:5432", f"{DB}:5432"]
+    assert f"reached {DB}:5432 through bastion of {DB}:1,nowhere.internal:5432,{DB}:5432 through bastion" in done.out
 
 
-def test_many_hosts_log_in_as_the_bastion_takes_them(site: Site, pyinfra: Pyinfra) -> None:
-    """It refuses more than ten logins at once."""
-    hosts = {f"@postgres/app{n:02}": site.data(max_connections_per_server=24) for n in range(24)}
+def test_many_databases_behind_a_bastion_are_one_login(site: Site, pyinfra: Pyinfra, tmp_path: Path) -> None:
+    """sshd says so; 40 databases are deployed, which is more connections than databases, to two servers."""
+    databases = [f"tenant_{number:02}" for number in range(20)]
+    for server in (0, 1):
+        site.psql("".join(f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name};\n" for name in databases), server)
+    passwords = (site.folder / "pgpass").read_text()
+    (tmp_path / "pgpass").write_text(passwords.replace(":app:", ":*:"))
+    (tmp_path / "pgpass").chmod(0o600)
+    hosts = {f"@postgres/tls-{name}": site.data(postgres_dbname=name) for name in databases}
+    plain = {"postgres_host": PLAIN, "postgres_sslmode": "disable"}
+    hosts |= {f"@postgres/plain-{name}": site.data(postgres_dbname=name, **plain) for name in databases}
+    before = site.logins()
 
-    done = pyinfra(hosts, "exec", "--", "SELECT 1 AS one", environment=site.environment)
+    done = pyinfra(hosts, "-y", "deploy.apply", environment={**site.environment, "PGPASSFILE": str(tmp_path / "pgpass")})
 
-    assert (done.code, done.out.count('[{"one": 1}]')) == (0, 24), done.out
+    assert (done.code, done.out.count("applied 20260111030835")) == (0, 40), done.out
+    assert site.logins() - before == 1
+    assert len(site.calls()) == 3, "the login, and a forward for each server"
 
 
 def test_a_command_that_takes_too_long_ends_on_the_server_too(site: Site, pyinfra: Pyinfra) -> None:
-    """By the server's own timeout, or by ours: then the request to cancel takes a second tunnel, through the port of the first."""
+    """By the server's own timeout, or by ours: then the request to cancel goes through the bastion as well."""
     hosts = {
         "@postgres/theirs": site.data(statement_timeout="500ms"),
         "@postgres/ours": site.data(statement_timeout="0", _timeout=2),
@@ -128,21 +129,10 @@ def test_a_command_that_takes_too_long_ends_on_the_server_too(site: Site, pyinfr
     assert (done.code, "57014" in " ".join(done.lines("@postgres/theirs"))) == (1, True), done.out
     lost = f"no answer from {DB}:5432 through bastion within 2 s; the command was cancelled"
     assert lost in " ".join(done.lines("@postgres/ours"))
-    assert len(site.calls()) == 2 + 1
     until(lambda: site.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "0", 5)
 
 
-def listening(pid: int) -> list[str]:
-    """The TCP sockets of a process that listen, as lines of /proc."""
-    inodes = set()
-    for path in Path(f"/proc/{pid}/fd").iterdir():
-        if (target := str(path.readlink())).startswith("socket:["):
-            inodes.add(target[8:-1])
-    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
-    return [line for line in lines if line.split()[3] == "0A" and line.split()[9] in inodes]
-
-
-def test_a_run_listens_nowhere_and_leaves_no_ssh_however_it_ends(site: Site, tmp_path: Path) -> None:
+def test_a_run_leaves_no_ssh_however_it_ends(site: Site, tmp_path: Path) -> None:
     """Ctrl-C, SIGTERM and SIGKILL, each while the server is at work and looks at nothing else."""
     inventory = inventory_file(tmp_path, {"@postgres/app": site.data()})
     command = [PYINFRA, str(inventory), "exec", "--", "SELECT pg_sleep(50)"]
@@ -151,7 +141,6 @@ def test_a_run_listens_nowhere_and_leaves_no_ssh_however_it_ends(site: Site, tmp
     runs = [subprocess.Popen(command, env=site.environment, **streams) for _ in signals]  # type: ignore[call-overload]
     try:
         until(lambda: site.psql("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(50)'") == "3", 60)
-        assert [listening(run.pid) for run in runs] == [[], [], []]
         assert len(site.processes()) == 3
         for run, number in zip(runs, signals, strict=True):
             run.send_signal(number)
@@ -167,25 +156,18 @@ def test_a_run_listens_nowhere_and_leaves_no_ssh_however_it_ends(site: Site, tmp
             run.wait()
 
 
-def test_a_stranger_who_finds_the_port_first_is_hung_up_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection of this process that comes after it gets the tunnel, and the port is closed."""
-    monkeypatch.setenv("PATH", site.environment["PATH"])
-    tunnel = Tunnel(Bastion("bastion"), DB, "5432")
-    with socket.create_connection((LOOPBACK, tunnel.port)) as stranger, socket.create_connection((LOOPBACK, tunnel.port)) as ours:
-        late = socket.create_connection((LOOPBACK, tunnel.port))
-        tunnel.join(ours.fileno())
-        ours.settimeout(20)
-        ours.sendall((8).to_bytes(4, "big") + (80877103).to_bytes(4, "big"))  # is there TLS?
-        assert ours.recv(1) == b"S"
-        assert stranger.recv(1) == b""
-        with pytest.raises(ConnectionError):
-            late.recv(1)
-        late.close()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((LOOPBACK, tunnel.port))
-        assert len(site.processes()) == 1
-    assert tunnel.failure() is None  # it has ended because its connection has
-    tunnel.close()
+def test_the_port_is_the_loopbacks_and_postgres_asks_for_the_password_there(site: Site, tmp_path: Path) -> None:
+    """What the README says of other users of this machine."""
+    inventory = inventory_file(tmp_path, {"@postgres/app": site.data()})
+    with start(inventory, "exec", "--", "SELECT pg_sleep(5)", environment=site.environment) as run:
+        until(lambda: site.psql("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(5)'") == "1")
+        (call,) = [call for call in site.calls() if " forward " in call]
+        match = re.search(rf"-L {re.escape(LOOPBACK)}:(\d+):{re.escape(DB)}:5432 ", call)
+        assert match is not None, call
+        stranger = f"host={LOOPBACK} port={match[1]} user=deployer dbname=app password=wrong"
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(stranger)
+        assert finish(run).code == 0
 
 
 def test_a_section_that_is_missing_is_its_hosts_alone(site: Site, pyinfra: Pyinfra) -> None:
@@ -196,5 +178,5 @@ def test_a_section_that_is_missing_is_its_hosts_alone(site: Site, pyinfra: Pyinf
     assert (done.code, done.out.count('[{"one": 1}]')) == (1, 1), done.out
     assert one_sentence(done, "@postgres/nope").endswith(
         "postgres_ssh needs a server's name or address, which this section of the service file does not give; "
-        "add it with a host, or set PGSERVICEFILE to the file that has it"
+        "add the section with a host to pg_service.conf, or set PGSERVICEFILE to the file that has it"
     )

@@ -70,7 +70,7 @@ def test_replace_checksum_says_what_it_will_break_and_shows_the_old_one(pyinfra:
 def test_where_nothing_is_there_nothing_is_recorded(pyinfra: Pyinfra, database: Database) -> None:
     got = deploy(pyinfra, database, "deploy.adopt")
     assert got.code == 1
-    assert f"{NAME}: nothing of it is there, so nothing was recorded; apply it: run deploy.apply" in got.lines(HOST)
+    assert f"{NAME}: none of its tables exist; nothing recorded; run deploy.apply" in got.lines(HOST)
     assert database.psql("SELECT to_regclass('_sqlx_migrations')") == ""
 
 
@@ -89,9 +89,7 @@ def test_what_differs_from_the_contract_is_refused_with_the_differences(pyinfra:
 def test_another_source_can_not_be_adopted(pyinfra: Pyinfra, database: Database) -> None:
     got = deploy(pyinfra, database, "deploy.adopt", migrations=str(ROOT / "migrations"))
     assert got.code == 1
-    assert "deploy.adopt proves with the contract of our own schema, and this source is another; unset `migrations`" in got.lines(
-        HOST
-    )
+    assert "deploy.adopt works for the packaged migrations only; unset `migrations`" in got.lines(HOST)
 
 
 def test_other_checks_prove_nothing(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
@@ -99,6 +97,6 @@ def test_other_checks_prove_nothing(pyinfra: Pyinfra, database: Database, tmp_pa
     (tmp_path / "checks").mkdir()
     (tmp_path / "checks" / "none.sql").write_text("SELECT '' AS object, '' AS expected, '' AS actual WHERE false")
     got = deploy(pyinfra, database, "deploy.adopt", checks=str(tmp_path / "checks"))
-    want = "deploy.adopt proves with the contract of our own schema, and these checks are others; unset `checks`"
+    want = "deploy.adopt works with the packaged checks only; unset `checks`"
     assert (got.code, want in got.lines(HOST)) == (1, True), got.out
     assert database.psql("SELECT to_regclass('_sqlx_migrations') IS NULL") == "t"

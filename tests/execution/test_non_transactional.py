@@ -11,7 +11,7 @@ from support.operator import Pyinfra, finish
 from support.servers import PASSWORD, Database
 from support.sessions import session, until_found
 from support.sqlx import HOST, deploy, ledger, library, locks, sqlx, start_deploy, start_library
-from support.versions import every_version_slowly
+from support.versions import every_version
 
 TABLE = "CREATE TABLE t (x int); INSERT INTO t SELECT generate_series(1, 1000);"
 DOUBLE = "CREATE TABLE t (x int); INSERT INTO t VALUES (1), (1);"
@@ -145,7 +145,7 @@ def test_an_invalid_index_left_by_sqlx_is_repaired_too(pyinfra: Pyinfra, databas
     database.psql("DELETE FROM t")
     got = deploy(pyinfra, database, "deploy.apply", migrations=str(source))
     assert got.code == 1
-    assert f"2_x.sql: INVALID index public.t_x is in the way: {DROP}, or {REPAIR}" in got.lines(HOST)
+    assert f"2_x.sql: INVALID index public.t_x is in the way; {DROP}, or {REPAIR}" in got.lines(HOST)
     assert deploy(pyinfra, database, "deploy.apply", migrations=str(source), repair_invalid_indexes=True).code == 0
     assert valid(database) == "t"
 
@@ -158,7 +158,7 @@ def test_an_invalid_index_of_somebody_else_is_left_alone(pyinfra: Pyinfra, datab
     assert database.psql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'other_x'::regclass") == "f"
 
 
-@every_version_slowly
+@every_version
 def test_a_waiter_in_the_lock_goes_first(database: Database, tmp_path: Path) -> None:
     """A service that blocks in the lock holds a snapshot: CONCURRENTLY, under our lock, would wait for it for ever."""
     source = write(tmp_path / "migrations", {"1_t.sql": TABLE, "2_x.sql": UNIQUE})
@@ -174,7 +174,7 @@ def test_a_waiter_in_the_lock_goes_first(database: Database, tmp_path: Path) -> 
     assert len(ledger(database)) == 2
 
 
-@every_version_slowly
+@every_version
 def test_the_victim_of_a_library_that_starts_meanwhile_drops_the_index_and_tries_again(database: Database, tmp_path: Path) -> None:
     """The library blocks in our lock while CONCURRENTLY waits for a writer, and has the snapshot that it then waits for."""
     database.psql(TABLE)

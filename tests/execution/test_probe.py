@@ -17,7 +17,7 @@ from support.project import MIGRATION
 from support.servers import Database, Server
 from support.sessions import OURS
 from support.standbys import standby_of
-from support.versions import every_version
+from support.versions import every_version, two_versions
 from support.waiting import until
 
 from deploy import probe, queries, target
@@ -106,7 +106,7 @@ def test_a_query_over_its_budget_is_a_violation_and_drift_is_not_probed(deployed
     assert "not probed: a copy of tables that are not as the contract says proves nothing; repair the violations first" in lines
 
 
-@every_version
+@two_versions
 def test_the_copies_are_defined_as_the_tables_and_making_them_locks_nothing(deployed: Database) -> None:
     deployed.psql(
         "CREATE INDEX added ON integration_events (lower(message)) WHERE severity = 'low'; "
@@ -134,7 +134,7 @@ def test_the_copies_are_defined_as_the_tables_and_making_them_locks_nothing(depl
     assert "lower(message)" in want and "fillfactor=80" in want
 
 
-@every_version
+@two_versions
 def test_no_query_can_reach_a_real_table(deployed: Database) -> None:
     begin = probe.begin(target.resolve("@postgres/h", {}))
     got = deployed.psql(
@@ -156,7 +156,7 @@ def test_probes_of_one_server_run_one_after_the_other(database: Database, pyinfr
     assert [edge for edge in seen if edge] == ["begin", "end"] * 3
 
 
-@every_version
+@two_versions
 def test_an_index_that_the_query_cannot_use_is_seen_where_it_is_the_only_one(deployed: Database) -> None:
     begin = probe.begin(target.resolve("@postgres/h", {}))
     sql = "SELECT id FROM integration_events WHERE severity = $1 LIMIT 10"

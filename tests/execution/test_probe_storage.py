@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.project import MIGRATION
 from support.servers import Database
-from support.versions import every_version
+from support.versions import two_versions
 
 from deploy import probe, target
 
@@ -25,7 +25,7 @@ def found(database: Database, sabotage: str = "") -> list[str]:
     return [row.removeprefix("storage|") for row in rows if row.startswith("storage|")]
 
 
-@every_version
+@two_versions
 def test_everything_that_the_story_names_comes_back_as_it_went_in(database: Database) -> None:
     assert found(database) == []
 

@@ -11,7 +11,7 @@ from support.project import MIGRATION, VERSION
 from support.servers import Database
 from support.sessions import session, until_found
 from support.sqlx import HOST, deploy, ledger, library, locks, sqlx, start_deploy
-from support.versions import every_version
+from support.versions import every_version, two_versions
 
 FILES = {
     "1_a.up.sql": "CREATE TABLE a (x int)",
@@ -27,7 +27,7 @@ def applied(database: Database) -> list[str]:
     return [row.partition("|")[0] for row in ledger(database)]
 
 
-@every_version
+@two_versions
 def test_our_own_migration_goes_back_and_forth(pyinfra: Pyinfra, database: Database) -> None:
     empty = database.dump()
     assert deploy(pyinfra, database, "deploy.apply").code == 0
@@ -111,7 +111,7 @@ def test_a_version_that_nobody_knows_is_refused(pyinfra: Pyinfra, database: Data
     assert f"to=20260111: no such version, neither in {source} nor in the ledger; to=0 reverts all" in got.lines(HOST)
     soon = deploy(pyinfra, database, "deploy.revert", "to=soon", migrations=str(source))
     assert soon.code == 1
-    assert "deploy.revert: to='soon' is no whole number; write to=20260111030835" in soon.out
+    assert "deploy.revert: invalid value 'soon' for argument 'to': expected an integer" in soon.out
     assert applied(database) == ["1", "2", "3"]
 
 

@@ -86,7 +86,7 @@ def test_the_wheel_deploys_from_a_folder_with_only_an_inventory(
     environment = database.server.environment()
     first = run(installed, tmp_path, "-y", "inventory.py", "deploy.apply", environment=environment)
     assert re.search(r"^    Migrate +1 +1 +- +-", first, re.MULTILINE), first
-    assert " is as the contract says" in first
+    assert " matches the contract" in first
     second = run(installed, tmp_path, "-y", "inventory.py", "deploy.apply", environment=environment)
     assert re.search(r"^    Migrate +1 +- +- +1", second, re.MULTILINE), second
 

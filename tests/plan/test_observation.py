@@ -15,6 +15,7 @@ from support.versions import every_version
 
 from deploy.connection.message import Answer
 from deploy.errors import HostFailed
+from deploy.execution.observe import question
 from deploy.findings import Violation
 from deploy.plan import target
 from deploy.plan.observation import Schema, observe
@@ -29,7 +30,7 @@ def read(database: Database, of: Target) -> tuple[dict[str, Any], ...]:
     """The rows of the message that reads a host."""
     rows: list[dict[str, Any]] = []
     with psycopg.connect(database.url, autocommit=True, row_factory=dict_row) as connection:
-        cursor = connection.execute(str(target.read(of)).encode())
+        cursor = connection.execute(str(question(of)).encode())
         while True:
             if cursor.description is not None:
                 rows += cursor.fetchall()

@@ -17,7 +17,7 @@ from support.operator import Pyinfra, run, said
 from support.privileges import ADOPT, APP, APPLY, PURGE, REVERT, SCHEMA, Case
 from support.project import VERSION
 from support.servers import Database, Server, login, quoted
-from support.versions import every_version_slowly
+from support.versions import every_version
 
 STEP = re.compile(r"; run ((?:GRANT|ALTER|CREATE) .+?)(?:, or set `\w+`.*)?$")
 
@@ -99,7 +99,7 @@ def through(pyinfra: Pyinfra, cases: Mapping[str, Made], *words: str) -> None:
     assert result.code == 0, result.out
 
 
-@every_version_slowly
+@every_version
 def test_what_keeps_a_role_from_deploying_is_said_with_the_statement_that_allows_it(pyinfra: Pyinfra, make: Make) -> None:
     """Before anything runs. A role that owns the schema, and nothing else, needs nothing."""
     cases = make(APPLY)

@@ -117,7 +117,7 @@ def delay(standby: Server, time: str) -> None:
     ask(standby, "SELECT pg_reload_conf()")
 
 
-def test_a_standby_that_does_not_replay_says_its_lag_and_the_primary_is_as_wanted(
+def test_a_standby_that_does_not_replay_says_its_lag_and_the_primary_is_ok(
     pyinfra: Pyinfra, pair: Pair, database: Database
 ) -> None:
     hosts = both(pair, database, replay_wait="2s")

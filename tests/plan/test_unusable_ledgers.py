@@ -41,9 +41,9 @@ BAD = {
         LEDGER + row(7, success=False),
         "migration 7 is partially applied; fix and remove row from `_sqlx_migrations` table; then run deploy.apply again",
     ),
-    "ledger-view": ("CREATE VIEW _sqlx_migrations AS SELECT 1 AS version", not_a_ledger("it is no table")),
-    "ledger-sequence": ("CREATE SEQUENCE _sqlx_migrations", not_a_ledger("it is no table")),
-    "ledger-index": ("CREATE TABLE t (i int); CREATE INDEX _sqlx_migrations ON t (i)", not_a_ledger("it is no table")),
+    "ledger-view": ("CREATE VIEW _sqlx_migrations AS SELECT 1 AS version", not_a_ledger("it is not a table")),
+    "ledger-sequence": ("CREATE SEQUENCE _sqlx_migrations", not_a_ledger("it is not a table")),
+    "ledger-index": ("CREATE TABLE t (i int); CREATE INDEX _sqlx_migrations ON t (i)", not_a_ledger("it is not a table")),
     "ledger-of-other-types": (
         LEDGER + "ALTER TABLE _sqlx_migrations ALTER version TYPE int, ALTER checksum TYPE text",
         not_a_ledger("column checksum is text, not bytea, column version is integer, not bigint"),

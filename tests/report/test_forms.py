@@ -16,8 +16,8 @@ import junitparser
 import pytest
 from support import fleets
 
-from deploy import report
 from deploy.findings import HostFindings
+from deploy.report import files as report_files
 from deploy.report.advice import advise
 from deploy.report.fleet import Fleet
 from deploy.report.plot import plot
@@ -27,23 +27,30 @@ ALL = {
     "200 hosts": fleets.two_hundred(),
     "hostile names": fleets.hostile(),
     "a dry run": fleets.fleet(
-        replace(fleets.host("@postgres/a"), checks=()), dry=True, verb="apply", **{"@postgres/a": "1 migration(s) pending"}
+        replace(fleets.host("@postgres/a"), checks=(), not_verified="1 migration(s) pending"), dry=True, verb="apply"
     ),
     "no host answered": fleets.fleet(fleets.unreached("@postgres/a"), fleets.unreached("@postgres/b")),
     "no host": fleets.fleet(),
+    "a revert": replace(
+        fleets.fleet(HostFindings("@postgres/a", completed=True), fleets.unreached("@postgres/b"), verb="revert"),
+        checks=(),
+        verifies=False,
+    ),
 }
+
+SCHEMA = (files("deploy.report") / "verify.schema.json").read_text(encoding="utf-8")
 
 
 def html(fleet: Fleet) -> str:
-    return report.files(fleet)["verify.html"].decode()
+    return report_files.render(fleet)["verify.html"].decode()
 
 
 def document(fleet: Fleet) -> Any:
-    return json.loads(report.files(fleet)["verify.json"])
+    return json.loads(report_files.render(fleet)["verify.json"])
 
 
 def junit(fleet: Fleet) -> list[junitparser.TestSuite]:
-    parsed = junitparser.JUnitXml.fromfile(io.BytesIO(report.files(fleet)["verify.xml"]))
+    parsed = junitparser.JUnitXml.fromfile(io.BytesIO(report_files.render(fleet)["verify.xml"]))
     return list(parsed)
 
 
@@ -68,24 +75,37 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("fleet", ALL.values(), ids=ALL.keys())
 def test_the_json_is_what_its_schema_says(fleet: Fleet) -> None:
-    schema = json.loads((files(report) / "verify.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(SCHEMA)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document(fleet), schema, cls=jsonschema.Draft202012Validator)
 
 
-def test_the_schema_refuses_a_host_that_is_as_wanted_although_nothing_was_checked() -> None:
-    schema = json.loads((files(report) / "verify.schema.json").read_text(encoding="utf-8"))
+def test_the_schema_is_made_from_the_findings() -> None:
+    """When it differs, write it: `python -c "from deploy.report import files; print(files.schema(), end='')"`."""
+    assert report_files.schema() == SCHEMA
+
+
+@pytest.mark.parametrize("emptied", [{"checks": []}, {"status": "failed"}, {"status": "violations"}])
+def test_the_schema_refuses_a_status_for_which_there_is_no_reason(emptied: dict[str, Any]) -> None:
     claimed = document(fleets.healthy())
-    claimed["hosts"][0]["checks"] = []
+    claimed["hosts"][0].update(emptied)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(claimed, schema)
+        jsonschema.validate(claimed, json.loads(SCHEMA))
+
+
+def test_a_host_is_ok_when_a_verb_that_does_not_verify_did_all_of_its_work() -> None:
+    """Its report is as that of a verification: the host's outcome, and no check."""
+    fleet = ALL["a revert"]
+    assert [host["status"] for host in document(fleet)["hosts"]] == ["ok", "not_reached"]
+    assert [[case.name for case in suite] for suite in junit(fleet)] == [["reached"], ["reached"]]
+    assert "1 of 2 hosts needs attention" in html(fleet)
 
 
 def test_the_json_says_what_was_found_in_the_inventorys_order() -> None:
     got = document(fleets.two_hundred())
     assert got["schema_version"] == 1
     assert got["when"] == "2026-01-11T03:08:35Z"
-    assert got["summary"] == {"hosts": 200, "not_reached": 1, "failed": 0, "violations": 2, "not_verified": 0, "as_wanted": 197}
+    assert got["summary"] == {"hosts": 200, "not_reached": 1, "failed": 0, "violations": 2, "not_verified": 0, "ok": 197}
     assert [host["host"] for host in got["hosts"]] == [f"@postgres/db-{number:03}.eu" for number in range(1, 201)]
     assert got["hosts"][56]["violations"] == [
         {
@@ -93,16 +113,19 @@ def test_the_json_says_what_was_found_in_the_inventorys_order() -> None:
             "object": "integration_health.status",
             "expected": "character varying(20) NOT NULL",
             "actual": "text NOT NULL",
+            "about": "definition",
         },
         {
             "check": "indexes",
             "object": "idx_integration_events_occurred_at",
             "expected": "integration_events USING btree (occurred_at DESC)",
             "actual": "missing",
+            "about": "",
         },
     ]
-    assert got["hosts"][112]["condition"] == "not_reached"
-    assert got["hosts"][112]["error"] == fleets.REFUSED
+    assert got["hosts"][112]["status"] == "not_reached"
+    want = {"kind": "connection", "text": fleets.REFUSED.text, "next": fleets.REFUSED.next}
+    assert got["hosts"][112]["problems"] == [want]
     assert [query["within_budget"] for query in got["hosts"][87]["queries"]] == [True, False, False, False]
 
 
@@ -123,7 +146,7 @@ def test_junit_fails_what_was_violated_and_errs_for_a_host_that_was_not_reached(
     want = "integration_health.status: expected character varying(20) NOT NULL, found text NOT NULL"
     assert (failures["columns"].message, failures["columns"].text) == (want, want)
     assert isinstance(unreached[0].result[0], junitparser.Error)
-    assert unreached[0].result[0].message == fleets.REFUSED
+    assert (unreached[0].result[0].type, unreached[0].result[0].message) == ("connection", str(fleets.REFUSED))
     assert all(isinstance(case.result[0], junitparser.Skipped) for case in unreached[1:])
     assert sum(suite.failures for suite in suites) == 3
     assert sum(suite.errors for suite in suites) == 1
@@ -133,7 +156,7 @@ def test_a_dry_run_passes_no_case_of_a_host_that_it_did_not_verify() -> None:
     reached, *checks = junit(ALL["a dry run"])[0]
     assert not reached.result
     assert [case.result[0].message for case in checks] == ["not verified: 1 migration(s) pending"] * 7
-    assert document(ALL["a dry run"])["summary"]["as_wanted"] == 0
+    assert document(ALL["a dry run"])["summary"]["ok"] == 0
     page = html(ALL["a dry run"])
     assert "1 of 1 host not verified" in page
     assert "✓</span>" not in page.split("<main>")[1]
@@ -197,12 +220,12 @@ def test_the_broken_hosts_of_200_come_first_and_the_healthy_ones_are_folded_away
     first, folded = text.split('<details class="rest">')
     rows = re.findall(r'<th scope="row".*?<bdi class="name">(.*?)</bdi>', first)
     assert rows == ["@postgres/db-113.eu", "@postgres/db-057.eu", "@postgres/db-088.eu"]
-    assert "<summary>197 hosts as wanted</summary>" in folded
+    assert "<summary>197 hosts OK</summary>" in folded
 
 
 @pytest.mark.parametrize("fleet", ALL.values(), ids=ALL.keys())
 def test_the_same_findings_give_the_same_bytes(fleet: Fleet) -> None:
-    assert report.files(fleet) == report.files(replace(fleet))
+    assert report_files.render(fleet) == report_files.render(replace(fleet))
 
 
 def test_the_header_names_the_versions_and_a_table_counts_them_by_role_oldest_first() -> None:
@@ -231,9 +254,7 @@ def test_each_kind_of_trouble_has_its_next_command() -> None:
     assert commands(standby) == {"A standby differs from the contract": f"{pyinfra} deploy.verify"}
     slow = fleets.host("@postgres/x", *fleets.SLOW, queries=fleets.timings(60))
     assert commands(slow) == {"Over budget": f"{pyinfra} deploy.verify probe_rows=10000"}
-    assert commands(replace(fleets.unreached("@postgres/x"), server_version="15.18")) == {
-        "Failed before verification": f"{pyinfra} deploy.verify"
-    }
+    assert commands(replace(fleets.unreached("@postgres/x"), server_version="15.18")) == {"Failed": f"{pyinfra} deploy.verify"}
 
 
 def test_a_command_to_paste_quotes_a_hostile_name_and_names_no_more_than_five_hosts() -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from support import fleets, requirements, screenshots
 
-from deploy import report
+from deploy.report import files
 from deploy.report.fleet import Fleet
 
 PHONE = 360
@@ -45,7 +45,7 @@ def test_the_picture_in_the_readme_is_of_this_page() -> None:
 
 
 def page_of(fleet: Fleet) -> str:
-    return report.files(fleet)["verify.html"].decode()
+    return files.render(fleet)["verify.html"].decode()
 
 
 def framed(page: str, width: int, height: int, script: str = "") -> str:

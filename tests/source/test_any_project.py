@@ -8,7 +8,7 @@ from pathlib import Path
 from support.files import write
 from support.operator import Pyinfra
 from support.servers import Database
-from support.sqlx import HOST, deploy, ledger, sqlx
+from support.sqlx import HOST, deploy, sqlx
 
 
 def test_plain_files_are_taken_byte_for_byte_and_templates_are_rendered(
@@ -131,12 +131,3 @@ def test_a_file_that_ends_its_transaction_leaks_nothing_either(pyinfra: Pyinfra,
         "remove COMMIT, ROLLBACK and the like from the file"
     ) in got.lines(HOST)
     assert database.psql("SELECT to_regclass('a') IS NOT NULL, to_regclass('b') IS NULL") == "t|t"
-
-
-def test_a_failed_file_leaves_earlier_ones_applied_and_itself_pending(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
-    source = write(tmp_path / "migrations", {"1_a.sql": "CREATE TABLE a ()", "2_b.sql": "CREATE TABLE b ();\n\n  SELEC 1;\n"})
-    got = deploy(pyinfra, database, "deploy.apply", migrations=str(source))
-    assert got.code == 1
-    assert '2_b.sql:3:3: 42601: ERROR: syntax error at or near "SELEC"' in got.lines(HOST)
-    assert [row.partition("|")[0] for row in ledger(database)] == ["1"]
-    assert database.psql("SELECT to_regclass('b')") == ""

@@ -10,7 +10,7 @@ import pytest
 from support.operator import Pyinfra
 from support.project import MIGRATION
 from support.servers import Database, Server
-from support.versions import every_version
+from support.versions import two_versions
 
 from deploy.errors import RunRefused
 from deploy.execution import probe
@@ -60,7 +60,7 @@ def test_every_named_query_is_bounded() -> None:
     assert "LIMIT 1\n" in next(query.sql for query in ALL if query.name == "current_status")
 
 
-@every_version
+@two_versions
 def test_the_current_status_of_all_reads_one_index_entry_for_each_integration(rows: Database) -> None:
     query = next(query for query in ALL if query.name == "current_status_of_all")
     plan = json.loads(rows.psql(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.sql}"))

@@ -7,25 +7,23 @@ import re
 import pytest
 from jinja2 import meta
 
-from deploy.statements import rendering
+from deploy.statements import TEMPLATES
 
-TEMPLATES = sorted(path.relative_to(rendering.OWN).as_posix() for path in rendering.OWN.rglob("*.sql.j2"))
+NAMES = sorted(path.relative_to(TEMPLATES.folder).as_posix() for path in TEMPLATES.folder.rglob("*.sql.j2"))
 
 _HEADER = re.compile(r"\{# in: (?P<variables>[a-z_, ]+);\s+out: (?P<columns>[^#]+) #\}\n")
 
 
 def used(name: str) -> set[str]:
     """The variables of a template and of all that it includes or imports."""
-    environment = rendering.environment(rendering.OWN)
-    assert environment.loader is not None
-    tree = environment.parse(environment.loader.get_source(environment, name)[0])
+    tree = TEMPLATES.environment.parse(TEMPLATES.read(name).decode())
     others = [other for other in meta.find_referenced_templates(tree) if other is not None]
     return meta.find_undeclared_variables(tree).union(*map(used, others))
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_header_names_the_variables_that_the_template_uses_and_no_others(name: str) -> None:
-    header = _HEADER.match((rendering.OWN / name).read_text(encoding="utf-8"))
+    header = _HEADER.match(TEMPLATES.read(name).decode())
     assert header is not None, "it must begin with {# in: VARIABLES; out: COLUMNS #}"
     want = sorted(used(name)) or ["nothing"]
     assert sorted(header["variables"].split(", ")) == want

@@ -13,8 +13,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.connection.tunnel import LOOPBACK
-
+from deploy.connection.ssh import LOOPBACK
 from support.containers import DATABASE, HERE, PASSWORD, USER, write_tls
 from support.files import password_file
 from support.waiting import until
@@ -134,6 +133,10 @@ class Site:
             "PGPASSFILE": str(self.folder / "pgpass"),
             "PGSERVICEFILE": str(self.folder / "services.conf"),
         }
+
+    def logins(self, container: str | None = None) -> int:
+        """How many logins sshd of a bastion, by default the first, has accepted."""
+        return self.log(container or self.containers[2]).count("Accepted publickey")
 
     def calls(self) -> list[str]:
         """The command lines of all ssh that were started since this was asked last."""

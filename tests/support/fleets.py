@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from deploy.findings import HostFindings, QueryTiming, Violation
-from deploy.report.fleet import Fleet, all_checks
+from deploy.problems import Problem
+from deploy.report.fleet import Fleet, Tool, all_checks
 
 CHECKS = ("columns", "constraints", "indexes", "owners", "tables", "triggers_and_rules")
 WHEN = datetime(2026, 1, 11, 3, 8, 35, tzinfo=timezone.utc)
@@ -15,19 +16,20 @@ QUERIES = {
     "events_of_one": "idx_integration_events_integration_id",
     "events_in_a_range": "idx_integration_events_occurred_at",
 }
-STATUS = Violation("columns", "integration_health.status", "character varying(20) NOT NULL", "text NOT NULL")
+STATUS = Violation("columns", "integration_health.status", "character varying(20) NOT NULL", "text NOT NULL", "definition")
 INDEX = Violation("indexes", "idx_integration_events_occurred_at", "integration_events USING btree (occurred_at DESC)", "missing")
 MISSING = (
-    Violation("tables", "integration_events", "table", "missing"),
-    Violation("tables", "integration_health", "table", "missing"),
+    Violation("tables", "integration_events", "table", "missing", "tables"),
+    Violation("tables", "integration_health", "table", "missing", "tables"),
 )
 SLOW = tuple(
     Violation("latency", name, "p95 at most 100 ms", f"p95 {ms} ms")
     for name, ms in (("events_of_one", 198), ("events_in_a_range", 264))
 )
-REFUSED = (
-    'can\'t connect to db-113.eu.example:5432: connection to server at "10.0.3.113", port 5432 failed: Connection refused; '
-    "check the port and that the server runs"
+REFUSED = Problem(
+    "connection",
+    'can\'t connect to db-113.eu.example:5432: connection to server at "10.0.3.113", port 5432 failed: Connection refused',
+    "check the port and that the server runs",
 )
 HOSTILE = (
     '<script>alert("x")</script>',
@@ -63,19 +65,18 @@ def host(name: str, *violations: Violation, queries: tuple[QueryTiming, ...] = (
 
 
 def unreached(name: str) -> HostFindings:
-    return HostFindings(host=name, database=None, server_version=None, role=None, error=REFUSED)
+    return HostFindings(name, problems=(REFUSED,))
 
 
-def fleet(*hosts: HostFindings, dry: bool = False, verb: str = "verify", **not_verified: str) -> Fleet:
+def fleet(*hosts: HostFindings, dry: bool = False, verb: str = "verify") -> Fleet:
     return Fleet(
         verb=verb,
         inventory="inventories/prod.py",
         when=WHEN,
-        tool_version="0.1.0",
+        tool=Tool("0.1.0"),
         dry=dry,
         hosts=hosts,
         checks=all_checks(hosts, (*CHECKS, "latency")),
-        not_verified=not_verified,
     )
 
 
@@ -112,5 +113,5 @@ def two_hundred() -> Fleet:
 
 def hostile() -> Fleet:
     hosts = [host(name, Violation("columns", name, name, name), Violation(name, "x", name, name)) for name in HOSTILE]
-    hosts.append(HostFindings(host="\x1b[31m", database=None, server_version=None, role=None, error="\n".join(HOSTILE)))
+    hosts.append(HostFindings("\x1b[31m", problems=(Problem("connection", "\n".join(HOSTILE)),)))
     return fleet(*hosts)

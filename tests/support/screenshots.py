@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from deploy import report
+from deploy.report import files
 from support import fleets
 from support.project import ROOT
 
@@ -37,7 +37,7 @@ def open_in(browser: str, page: str, folder: Path, *switches: str) -> bytes:
 
 
 def page() -> bytes:
-    return report.files(fleets.six())["verify.html"]
+    return files.render(fleets.six())["verify.html"]
 
 
 def digest() -> str:

@@ -94,7 +94,7 @@ def locks(database: Database) -> str:
     return database.psql(f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = {here}")  # noqa: S608
 
 
-def large_source(folder: Path, count: int = 300) -> Path:
+def large_source(folder: Path, count: int) -> Path:
     """A source of real shape: `count` files, half of them reversible, with all that a parser of SQL would stumble over."""
     shapes = (
         "CREATE TABLE t_{n} (id bigint PRIMARY KEY, body text NOT NULL DEFAULT 'a;b', at timestamptz DEFAULT now());\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -81,22 +80,6 @@ def encrypted(key: Path, phrase: str) -> Path:
     path = key.with_name(f"encrypted-{key.name}")
     path.write_bytes(opened.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
     path.chmod(0o600)
-    return path
-
-
-def revocations(path: Path, authority: Any, *certificates: Path) -> Path:
-    """The authority's list of certificates that it has called back."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-
-    now = datetime.now(timezone.utc)
-    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes()).subject
-    listed = x509.CertificateRevocationListBuilder(issuer, now - timedelta(days=1), now + timedelta(days=1))
-    for certificate in certificates:
-        number = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
-        listed = listed.add_revoked_certificate(x509.RevokedCertificateBuilder(number, now - timedelta(hours=1)).build())
-    key = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
-    path.write_bytes(listed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     return path
 
 

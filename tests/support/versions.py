@@ -23,20 +23,20 @@ MAJORS = {"npm13": 13, "npm14": 14, "debian15": 15, "pypi16": 16, "npm17": 17, "
 
 NPM = {"npm12": "12.22.0-beta.15", "npm13": "13.23.0-beta.16", "npm14": "14.23.0-beta.17", "npm17": "17.10.0-beta.17"}
 
-WITHOUT_OPTION = ("embedded", "pypi16")
-"""What `pytest` alone runs on; the others wait for `--everything`."""
+WITHOUT_OPTION = ("pypi16", "embedded")
+"""What `pytest` alone may use; the others wait for `--everything`."""
 
 
-def _on(*labels: str, without_option: tuple[str, ...] = WITHOUT_OPTION) -> pytest.MarkDecorator:
-    parameters = [pytest.param(one, marks=[] if one in without_option else [pytest.mark.everything]) for one in labels]
+def _on_each(*always: str) -> pytest.MarkDecorator:
+    parameters = [pytest.param(label, marks=[] if label in always else [pytest.mark.everything]) for label in MAJORS]
     return pytest.mark.parametrize("server", parameters, indirect=True)
 
 
-every_version = _on(*MAJORS)
-"""For a claim about versions. Without either, a test takes 18."""
+every_version = _on_each("embedded")
+"""For a claim about versions: PostgreSQL 18, and with `--everything` all. Without a mark a test takes 18 alone."""
 
-every_version_slowly = _on(*MAJORS, without_option=("embedded",))
-"""The same for a test that takes its time: 16 waits for `--everything` too."""
+two_versions = _on_each(*WITHOUT_OPTION)
+"""The same where it costs little: 16 too, always."""
 
 
 class Missing(Exception):

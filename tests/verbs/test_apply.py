@@ -12,9 +12,9 @@ import pytest
 from support.operator import Pyinfra, Result
 from support.project import MIGRATION, ROOT, VERSION
 from support.servers import Database
-from support.versions import every_version
+from support.versions import every_version, two_versions
 
-from deploy import ledger
+from deploy.plan import ledger
 
 STORY = ROOT / "tests" / "support" / "story_example.sql"
 HOST = "@postgres/health"
@@ -70,7 +70,7 @@ def assert_at_target_takes_access_share_only(case: Case) -> None:
     assert (second.change("Migrate"), second.change("Verify")) == ("no change", "no change")
 
 
-@every_version
+@two_versions
 def test_the_story_is_deployed_and_a_second_run_changes_nothing(case: Case, story: Database) -> None:
     empty = case.database.dump()
 

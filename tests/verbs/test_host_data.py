@@ -13,7 +13,7 @@ def test_an_ill_typed_value_refuses_the_run_before_any_connection(pyinfra: Pyinf
 
     result = run(pyinfra, {"@postgres/good": database.data, "@postgres/bad": {**database.data, "query_budget_ms": "fast"}})
 
-    assert ended(result) == "@postgres/bad: data key 'query_budget_ms': 'fast' is not usable: expected a valid integer"
+    assert ended(result) == "@postgres/bad: invalid value 'fast' for data key 'query_budget_ms': expected an integer"
     assert result.code == 1
     assert log.read_text(encoding="utf-8", errors="replace").count(database.name) == before
 

@@ -9,7 +9,7 @@ from support.operator import Pyinfra, Result, run, said
 from support.project import MIGRATION, ROOT, VERSION
 from support.servers import Database, login, quoted
 from support.sqlx import sqlx_prints
-from support.versions import every_version_slowly
+from support.versions import every_version
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def three(database: Database, grants: str) -> Three:
     return Three(database, {**data, "schema": "app", "owner": owner}, owner, service)
 
 
-@every_version_slowly
+@every_version
 def test_what_the_deployer_does_belongs_to_the_owner_and_serves_the_service(
     database: Database, neighbour: Database, pyinfra: Pyinfra
 ) -> None:

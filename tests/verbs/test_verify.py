@@ -1,4 +1,4 @@
-"""deploy.verify finds what is not as the contract says, on every server, also with a role that may only read."""
+"""deploy.verify finds what does not match the contract, on every server, also with a role that may only read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import uuid
 from support.operator import Pyinfra
 from support.project import MIGRATION
 from support.servers import PASSWORD, Database
+from support.versions import two_versions
 
 HOST = "@postgres/drift"
 
@@ -57,6 +58,7 @@ DRIFTS = {
 }
 
 
+@two_versions
 def test_each_drift_is_one_line_that_says_what_where_and_what_was_expected(database: Database, pyinfra: Pyinfra) -> None:
     """A database for each drift, all looked at in one run; the one without drift stays green."""
     database.psql(MIGRATION.read_text(encoding="utf-8"))

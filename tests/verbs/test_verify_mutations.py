@@ -7,7 +7,7 @@ from support.mutations import HARMLESS, schemas, script
 from support.operator import Pyinfra, Result
 from support.project import MIGRATION
 from support.servers import Database
-from support.versions import every_version, every_version_slowly
+from support.versions import every_version
 
 pytestmark = pytest.mark.usefixtures("password")
 
@@ -16,7 +16,7 @@ def violations(ran: Result, host: str) -> list[str]:
     return [line.strip() for line in ran.lines(host) if line.strip().startswith("violation: ")]
 
 
-@every_version_slowly
+@every_version
 def test_each_of_many_mutations_is_found_once_on_a_line_that_holds_the_host_and_the_object(
     database: Database, pyinfra: Pyinfra
 ) -> None:

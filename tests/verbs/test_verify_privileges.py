@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
@@ -17,7 +16,7 @@ from support.servers import SUPERUSER, Database, login, quoted
 from support.sqlx import LEDGER, row
 from support.versions import every_version
 
-from deploy import report
+from deploy.report import files
 from deploy.source import checks
 
 OURS = MIGRATION.read_text(encoding="utf-8")
@@ -74,7 +73,7 @@ def test_the_catalogs_are_enough_to_verify_and_what_a_probe_needs_is_said(databa
 def test_a_check_that_the_role_may_not_run_is_named_while_the_others_run(
     database: Database, pyinfra: Pyinfra, tmp_path: Path
 ) -> None:
-    """Nothing is claimed of such a host: exit 1, red in each report, and skipped where a check has a state of its own."""
+    """Such a host is not called OK: exit 1, red in each report, and skipped where a check has a state of its own."""
     every = readers(database)
     hosts = {name: every[name] for name in ("@postgres/no-tables", "@postgres/usage-and-select")}
     folder = tmp_path / "checks"
@@ -95,7 +94,7 @@ def test_a_check_that_the_role_may_not_run_is_named_while_the_others_run(
     assert ran.code == 1
     assert about(ran, "@postgres/no-tables") == [f"not run: {reason}" for reason in refused.values()]
     assert [line[:9] for line in about(ran, "@postgres/usage-and-select")] == ["verified:"]
-    assert re.search(r"1 host as wanted, 1 not:\n.*no-tables.*failed: future\.sql: 42501: ", ran.out), ran.out
+    assert re.search(r"1 host OK, 1 not:\n.*no-tables.*failed: future\.sql: 42501: ", ran.out), ran.out
     assert_reports(tmp_path / "report", refused)
 
     database.psql("DROP INDEX app.idx_integration_events_type")
@@ -113,11 +112,11 @@ def test_a_check_that_the_role_may_not_run_is_named_while_the_others_run(
 
 def assert_reports(folder: Path, refused: dict[str, str]) -> None:
     document = json.loads((folder / "verify.json").read_text(encoding="utf-8"))
-    jsonschema.validate(document, json.loads((files(report) / "verify.schema.json").read_text(encoding="utf-8")))
+    jsonschema.validate(document, json.loads(files.schema()))
     host = next(host for host in document["hosts"] if host["host"] == "@postgres/no-tables")
     assert host["not_run"] == refused
     assert not set(host["checks"]) & set(refused)
-    assert host["condition"] == ("violations" if host["violations"] else "failed")
+    assert host["status"] == ("violations" if host["violations"] else "failed")
     cases = {
         case.name: case
         for suite in junitparser.JUnitXml.fromfile(str(folder / "verify.xml"))

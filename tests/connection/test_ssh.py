@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deploy.bastion import Bastion
-from deploy.conninfo import Endpoint
 
-from deploy import bastion, conninfo
-from deploy.errors import Refused
+from deploy.connection import conninfo, ssh
+from deploy.connection.endpoint import Endpoint
+from deploy.connection.ssh import Bastion
+from deploy.errors import RunRefused
+from deploy.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def endpoint(**data: object) -> Endpoint:
-    return conninfo.endpoint("db", {f"postgres_{key}": value for key, value in data.items()}, {})
+    return conninfo.endpoint("db", Settings(**{f"postgres_{key}": value for key, value in data.items()}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def endpoint(**data: object) -> Endpoint:
     }.items(),
 )
 def test_a_bastion_is_a_destination_of_ssh_with_a_port(given: str, want: tuple[str, str | None]) -> None:
-    assert bastion.read("db", given, None, None) == Bastion(*want)
+    assert ssh.read("db", given, None, None) == Bastion(*want)
 
 
 HOSTILE = [
@@ -61,64 +62,51 @@ HOSTILE = [
 )
 @pytest.mark.parametrize("port", ["", ":22"])
 def test_what_ssh_or_a_shell_could_take_for_more_than_a_name_is_refused(given: str, port: str) -> None:
-    with pytest.raises(Refused) as refused:
-        bastion.read("db", given + port, None, None)
+    with pytest.raises(RunRefused) as refused:
+        ssh.read("db", given + port, None, None)
     assert str(refused.value) == (
-        f"@postgres/db: postgres_ssh {given + port!r} is no [USER@]HOST[:PORT]; name the bastion so, or as ~/.ssh/config does"
+        f"@postgres/db: postgres_ssh {given + port!r} is not [USER@]HOST[:PORT]; name the bastion so, or as ~/.ssh/config does"
     )
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "22x", "٢٢", ""])
 def test_a_port_of_a_bastion_that_is_none_is_refused(port: str) -> None:
-    with pytest.raises(Refused, match="is no "):
-        bastion.read("db", f"bastion:{port}", None, None)
+    with pytest.raises(RunRefused, match="is not "):
+        ssh.read("db", f"bastion:{port}", None, None)
 
 
 def test_a_key_may_be_in_the_home_and_is_then_the_only_one_of_the_agent(tmp_path: Path) -> None:
-    made = bastion.read("db", "bastion", "~/.ssh/deploy", 7)
+    made = ssh.read("db", "ops@bastion:22", "~/.ssh/deploy", 7)
     assert made is not None
-    command = made.command("db.internal", "5432")
-    at = command.index("-i")
-    assert command[at - 2 : at + 2] == ["-o", "IdentitiesOnly=yes", "-i", str(tmp_path / ".ssh" / "deploy")]
-    assert "ConnectTimeout=7" in command
+    words = made.command(tmp_path / "100%")
+    assert words[words.index("-S") + 1] == f"{tmp_path}/100%%"
+    assert "ConnectTimeout=7" in words
+    assert words[-8:] == ["-o", "IdentitiesOnly=yes", "-i", str(tmp_path / ".ssh" / "deploy"), "-p", "22", "--", "ops@bastion"]
 
 
 def test_a_key_in_a_home_that_nobody_has_is_refused() -> None:
-    with pytest.raises(Refused) as refused:
-        bastion.read("db", "bastion", "~nobody-at-all/key", None)
-    assert str(refused.value) == "@postgres/db: postgres_ssh_key '~nobody-at-all/key': there is no such home; write the whole path"
+    with pytest.raises(RunRefused) as refused:
+        ssh.read("db", "bastion", "~nobody-at-all/key", None)
+    assert str(refused.value) == "@postgres/db: postgres_ssh_key '~nobody-at-all/key': no such home directory; write the whole path"
 
 
-@pytest.mark.parametrize(("host", "want"), {"db.internal": "db.internal:5433", "::1": "[::1]:5433"}.items())
-def test_the_server_and_the_bastion_are_the_last_words_and_no_options(host: str, want: str) -> None:
-    command = Bastion("ops@bastion", "22").command(host, "5433")
-    assert command[-6:] == ["-p", "22", "-W", want, "--", "ops@bastion"]
-
-
-def test_the_server_is_spelt_out_and_looked_up_by_the_bastion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_servers_of_a_service_are_those_of_its_section(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     services = tmp_path / "services.conf"
-    services.write_text("[prod]\nhost=db1,db2\nport=6432\nconnect_timeout=3\n")
+    services.write_text("[prod]\nhost=db1,db2\nhostaddr=10.0.0.7,\nport=6432\nconnect_timeout=3\n")
     monkeypatch.setenv("PGSERVICEFILE", str(services))
     made = endpoint(service="prod", ssh="ops@bastion:22")
-    got = {key: made.parameters[key] for key in ("service", "host", "hostaddr", "port", "connect_timeout")}
-    assert got == {"service": "prod", "host": "db1,db2", "hostaddr": "db1,db2", "port": "6432", "connect_timeout": "6"}
-    assert made.bastion == Bastion("ops@bastion", "22", timeout=3)
-    assert made.label == "service 'prod' through ops@bastion:22"
-
-
-def test_an_address_is_the_bastions_way_to_the_server_and_the_name_stays_for_tls() -> None:
-    made = endpoint(conninfo="host=db.example hostaddr=10.0.0.7", ssh="bastion")
-    assert (made.parameters["host"], made.parameters["hostaddr"], made.label) == (
-        "db.example",
-        "10.0.0.7",
-        "db.example:5432 through bastion",
+    assert [(one.host, one.hostaddr, one.port) for one in made.hosts] == [("db1", "10.0.0.7", "6432"), ("db2", "", "6432")]
+    assert (made.bastion, made.bastion and made.bastion.timeout) == (Bastion("ops@bastion", "22"), 3)
+    assert (made.label, made.alternatives[1].label) == (
+        "service 'prod' through ops@bastion:22",
+        "db2:6432 through ops@bastion:22",
     )
 
 
 def test_connections_are_counted_by_server_and_the_same_address_behind_two_bastions_is_two() -> None:
     direct, one, other = endpoint(host="10.0.0.7"), endpoint(host="10.0.0.7", ssh="a"), endpoint(host="10.0.0.7", ssh="b")
-    assert direct.server == ("10.0.0.7", "5432")
-    assert len({direct.server, one.server, other.server, endpoint(host="10.0.0.7", ssh="a", dbname="x").server}) == 3
+    assert direct.key == "10.0.0.7:5432"
+    assert len({direct.key, one.key, other.key, endpoint(host="10.0.0.7", ssh="a", dbname="x").key}) == 3
 
 
 @pytest.mark.parametrize(
@@ -131,10 +119,10 @@ def test_connections_are_counted_by_server_and_the_same_address_behind_two_basti
     ],
 )
 def test_a_unix_socket_is_on_no_bastion(data: dict[str, object], shown: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         endpoint(**data, ssh="bastion")
     assert str(refused.value) == (
-        f"@postgres/db: postgres_ssh needs a server's name or address, which a Unix socket ({shown}) does not have; "
+        f"@postgres/db: postgres_ssh needs a server's name or address, and this is a Unix socket: {shown}; "
         "give the one that the bastion knows in postgres_host, the connection string or the service file"
     )
 
@@ -144,20 +132,20 @@ def test_a_unix_socket_is_on_no_bastion(data: dict[str, object], shown: str) -> 
     [
         ("", None),
         ("\n \n", None),
-        ("Welcome to ssh!\nsomething else.\n", "ssh: something else"),
+        ("Welcome to ssh!\nsomething else.\ndebug1: Exit status -1\nBytes per second: sent 1\n", "ssh: something else"),
         ("channel 0: open failed: connect failed: Refused\nstdio forwarding failed\n", "ssh: open failed: connect failed: Refused"),
         ("ssh: connect to host a port 22: Refused\nConnection closed by UNKNOWN\n", "ssh: connect to host a port 22: Refused"),
         ('Load key "k": bad permissions\na@b: Permission denied (publickey).\n', 'ssh: Load key "k": bad permissions'),
     ],
 )
 def test_the_reason_is_one_line_of_what_ssh_said(said: str, want: str | None) -> None:
-    assert bastion.reason(said) == want
+    assert ssh.reason(said) == want
 
 
 def test_a_key_that_ssh_got_on_without_is_not_the_reason() -> None:
     skipped = 'Load key "/home/ops/.ssh/id_rsa": bad permissions\n'
-    assert bastion.reason(skipped + "channel 0: open failed: connect failed: Connection refused\n") == (
+    assert ssh.reason(skipped + "channel 0: open failed: connect failed: Connection refused\n") == (
         "ssh: open failed: connect failed: Connection refused"
     )
     denied = skipped + "ops@db: Permission denied (publickey).\n"
-    assert bastion.reason(denied) == 'ssh: Load key "/home/ops/.ssh/id_rsa": bad permissions'
+    assert ssh.reason(denied) == 'ssh: Load key "/home/ops/.ssh/id_rsa": bad permissions'

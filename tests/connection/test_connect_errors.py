@@ -15,7 +15,7 @@ WARNING = "a password is in the inventory, where `debug-inventory` shows it; put
 
 
 UNREADABLE = (
-    "@postgres/one: postgres_conninfo is no connection string that libpq can read; write it as `host=... dbname=...` "
+    "@postgres/one: postgres_conninfo is not a connection string that libpq can read; write it as `host=... dbname=...` "
     "or postgresql://..., and put the password into .pgpass, PGPASSWORD or the service file"
 )
 
@@ -60,7 +60,7 @@ def test_each_host_that_can_not_be_reached_fails_alone_with_one_sentence(
             "no-such-service": (
                 {"postgres_service": "nope"},
                 "can't connect to service 'nope': definition of service \"nope\" not found; "
-                "add the section to pg_service.conf, or set PGSERVICEFILE to the file that has it",
+                "add the section with a host to pg_service.conf, or set PGSERVICEFILE to the file that has it",
             ),
             "silent-server": (
                 {**data, "postgres_port": silent_port, "postgres_conninfo": "connect_timeout=2"},
@@ -70,7 +70,7 @@ def test_each_host_that_can_not_be_reached_fails_alone_with_one_sentence(
             "wrong-sslmode": (
                 {**data, "postgres_sslmode": "always"},
                 f'can\'t connect to 127.0.0.1:{port}: invalid sslmode value: "always"; '
-                "write disable, allow, prefer, require, verify-ca or verify-full",
+                "run psql with the same parameters to try it by hand",
             ),
             "no-tls": (
                 {**data, "postgres_sslmode": "require"},

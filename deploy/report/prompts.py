@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from deploy.errors import RunRefused
+from deploy.problems import Problem
 
 if TYPE_CHECKING:
     from pyinfra.api.state import State
@@ -21,8 +22,11 @@ class _Answers:
         line = self._stream.readline(size) if self._stream is not None else ""
         if not line:
             raise RunRefused(
-                "nobody can approve the plan, because standard input is no terminal; "
-                "nothing was changed: pass -y to execute it, or --dry to see it"
+                Problem(
+                    "approval",
+                    "nobody can approve the plan, because standard input is no terminal; nothing was changed",
+                    "pass -y to execute it, or --dry to see it",
+                )
             )
         return line
 
@@ -31,9 +35,10 @@ class _Answers:
 
 
 def prepare(state: State) -> None:
-    """Where pyinfra would prompt and can't: let a host fail alone instead of asking, and turn the last question into a sentence."""
-    if state.should_raise_failed_hosts is None or isinstance(sys.stdin, _Answers):
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
+    """Once a run, where pyinfra would prompt and can't: let a host fail alone, and turn the last question into a sentence.
+
+    pyinfra offers the first as `FAIL_PERCENT`; the question whether to execute the plan reads standard input, whatever is set.
+    """
+    if state.should_raise_failed_hosts is not None and (sys.stdin is None or not sys.stdin.isatty()):
         state.config.FAIL_PERCENT = None
         sys.stdin = _Answers(sys.stdin)

@@ -1,0 +1,52 @@
+"""How a file is applied in a transaction: together with its ledger row."""
+
+from __future__ import annotations
+
+from deploy.connection.message import File, Message
+from deploy.errors import HostFailed, StatementFailed
+from deploy.execution.conversation import Steps, send
+from deploy.execution.outcomes import Commit
+from deploy.execution.transaction import Transaction, under_lock
+from deploy.execution.work import Progress, Work, check_row, prepare
+from deploy.plan.ledger import LedgerState
+from deploy.problems import Problem
+from deploy.source.migrations import Migration
+
+_NO_SUCH_TABLE = "42P01"
+
+
+def apply(work: Work, migration: Migration, progress: Progress) -> Steps[Progress]:
+    """Apply one file and record it. Raises HostFailed."""
+
+    def attempt(transaction: Transaction) -> Steps[Commit]:
+        state = transaction.state
+        check_row(work, migration, state)
+        yield from prepare(work, state, progress)
+        yield from send(Message(File(migration.sql, migration.file)))
+        elapsed = transaction.elapsed
+        lock_wait = work.settings.lock_wait
+        record = Message(work.ledger.record(migration, execution_time=elapsed, lock_wait=lock_wait))
+        yield record
+        error = record.answer.error
+        ledger_went_with_it = error is not None and error.sqlstate == _NO_SUCH_TABLE and not state.ledger_exists
+        if ledger_went_with_it or (error is None and not record.answer.rows):
+            raise HostFailed(ended_transaction(migration, "recorded"))
+        if error is not None:
+            raise StatementFailed(error)
+        audited = work.audited(migration, "apply", progress)
+        return Commit(f"applied {migration} ({elapsed / 1e6:.0f} ms)", audited, migration.file)
+
+    def already_done(state: LedgerState) -> str | None:
+        return f"{migration}: already applied by another process" if state.shows(migration) else None
+
+    outcome = yield from under_lock(work, migration.version, progress, attempt, already_done=already_done)
+    work.log(outcome.text)
+    return progress.after_recording(committed=isinstance(outcome, Commit))
+
+
+def ended_transaction(migration: Migration, verb: str) -> Problem:
+    return Problem(
+        "transaction-ended",
+        f"{migration.file}: ends the transaction it runs in, so it was not {verb} and what it committed stays",
+        "remove COMMIT, ROLLBACK and the like from the file",
+    )
