@@ -1,9 +1,9 @@
-"""What is asked of a server's catalogs, and what it answers: all of some schemas, or what differs from a contract. Pure."""
+"""What is asked of a server's catalogs, and what it answers: all of some schemas, or what can differ from contracts. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,40 +27,45 @@ _BRANCHES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a server answered to the digests of a contract: its objects that have none of them, and the digests that none has.
-
-    `fingerprint` is the digest of all its objects.
-    """
+class Catalog:
+    """The objects that a server has, of what was asked; `fingerprint` is the digest of them all."""
 
     objects: tuple[SchemaObject, ...]
-    unmatched: frozenset[str]
     fingerprint: str
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Found:
-        """From the row of `contract/objects.sql.j2`."""
-        return cls(tuple(SchemaObject(**one) for one in row["objects"]), frozenset(row["unmatched"]), row["fingerprint"])
+    def of(cls, row: Mapping[str, Any], known: Contract | None = None) -> Catalog:
+        """From the row of `contract/objects.sql.j2`, to which the server leaves out what it has of `known`."""
+        unmatched = frozenset(row["unmatched"])
+        same = (one for one in known.objects if one.digest not in unmatched) if known is not None else ()
+        return cls((*same, *(SchemaObject(**one) for one in row["objects"])), row["fingerprint"])
 
 
 def ask_all(schema: str | None, schemas: Collection[str], left_out: Collection[str], *, has_privileges: bool = False) -> str:
     """The statement that reads every object of `schema` (None: where search_path leads) and `schemas`."""
-    return _ask(schema, (*_OF_TABLES, *_BRANCHES), {*ABOUT} - (set() if has_privileges else {"owner", "grant"}), schemas, left_out)
+    about = {"storage", "comment"} | ({"owner", "grant"} if has_privileges else set())
+    return _ask(schema, (*_OF_TABLES, *_BRANCHES), about, schemas, left_out)
 
 
-def ask(contract: Contract, schema: str | None, left_out: Collection[str]) -> str:
-    """The statement that reads what differs from `contract`; of an open one only what hangs on its own objects."""
-    kinds = {entry.kind for entry in contract.entries}
-    if contract.closed:
+def ask(contracts: Sequence[Contract], schema: str | None, left_out: Collection[str]) -> str:
+    """The statement that reads what can differ from any of these contracts, and of the last one's objects only what does.
+
+    Of open ones only what hangs on their own objects. `left_out` are names of tables that are no part of any.
+    """
+    entries = [entry for contract in contracts for entry in contract.entries]
+    kinds = {entry.kind for entry in entries}
+    schemas = sorted({schema for contract in contracts for schema in contract.schemas})
+    known = contracts[-1].digests
+    if any(contract.closed for contract in contracts):
         about = {"storage", "comment"} | (kinds & {"owner", "grant"})
-        return _ask(schema, (*_OF_TABLES, *_BRANCHES), about, contract.schemas, left_out, known=contract.digests)
-    relations = sorted({_unquoted(entry.name) for entry in contract.entries if entry.part_of is None and entry.kind in RELATIONS})
+        return _ask(schema, (*_OF_TABLES, *_BRANCHES), about, schemas, left_out, known=known)
+    relations = sorted({_unquoted(entry.name) for entry in entries if entry.part_of is None and entry.kind in RELATIONS})
     plain = kinds <= {"table", "column", "constraint", "index"} and not any(
-        spelling if entry.kind == "table" else "GENERATED" in spelling for entry in contract.entries for spelling in entry.spellings
+        spelling if entry.kind == "table" else "GENERATED" in spelling for entry in entries for spelling in entry.spellings
     )
-    more = tuple(branch for branch, given in _BRANCHES.items() if kinds.intersection(given))
+    more = (branch for branch, given in _BRANCHES.items() if kinds.intersection(given))
     branches = (*(_PLAIN if plain else _OF_TABLES), *more)
-    return _ask(schema, branches, kinds & {*ABOUT}, contract.schemas, left_out, relations, known=contract.digests, plain=plain)
+    return _ask(schema, branches, kinds.intersection(ABOUT), schemas, left_out, relations, known=known, plain=plain)
 
 
 def _ask(
@@ -74,7 +79,8 @@ def _ask(
     known: Collection[str] = (),
     plain: bool = False,
 ) -> str:
-    return statement(
+    settings = statement("contract/settings.sql.j2", schema=schema)
+    return settings + statement(
         "contract/objects.sql.j2",
         branches=branches,
         further_schemas=list(schemas),
@@ -85,7 +91,6 @@ def _ask(
         left_out=list(left_out),
         plain=plain,
         relations=None if relations is None else list(relations),
-        schema=schema,
     )
 
 

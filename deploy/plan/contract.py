@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from deploy.findings import Violation
-from deploy.plan.catalogs import Found
+from deploy.plan.catalogs import Catalog
 from deploy.plan.difference import Difference, is_servers_own_name, order
 from deploy.plan.merging import is_same
 from deploy.source.contracts import ABOUT, OF_THE_DATABASE, RELATIONS, Contract, Entry, SchemaObject
@@ -28,16 +28,21 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
 
-def compare(contract: Contract, found: Found, major: int) -> Comparison:
+def compare(contract: Contract, catalog: Catalog, major: int) -> Comparison:
     """Everything in which a database on PostgreSQL `major` differs, by the names of objects.
 
     A major that the contract was not made with may spell a definition in its own way; that is a note.
     """
-    missing = [one for one in contract.entries if found.unmatched.issuperset(one.digests) and not _is_ignored(contract, one)]
-    extra = [one for one in found.objects if not _is_ignored(contract, one)]
-    sides = _Sides(missing, [one for one in extra if contract.closed or not _is_welcome(one)])
+    have = {(one.kind, one.part_of, one.name, one.definition) for one in catalog.objects}
+    want = {(one.kind, one.part_of, one.name, one.definition) for one in contract.objects}
+    missing = [e for e in contract.entries if not any((e.kind, e.part_of, e.name, spelling) in have for spelling in e.spellings)]
+    extra = [one for one in catalog.objects if (one.kind, one.part_of, one.name, one.definition) not in want]
+    sides = _Sides(
+        [one for one in missing if not _is_ignored(contract, one)],
+        [one for one in extra if not _is_ignored(contract, one) and (contract.closed or not _is_welcome(one))],
+    )
     accepts = _accepts if major in contract.majors else _accepts_respelt
-    parts = _Parts(contract, found, accepts)
+    parts = _Parts(contract, catalog, accepts)
 
     changed = sides.take(_place)
     respelt = [pair for pair in changed if accepts(pair[0], pair[1].definition)]
@@ -105,13 +110,13 @@ class _Sides:
 class _Parts:
     """What belongs to each relation, in the contract and in the database."""
 
-    def __init__(self, contract: Contract, found: Found, accepts: Callable[[Entry, str], bool]) -> None:
+    def __init__(self, contract: Contract, catalog: Catalog, accepts: Callable[[Entry, str], bool]) -> None:
         self._accepts = accepts
         self._expected: dict[str | None, list[Entry]] = defaultdict(list)
         self._actual: dict[str | None, dict[tuple[str, str], str]] = defaultdict(dict)
         for entry in contract.entries:
             self._expected[entry.part_of].append(entry)
-        for one in found.objects:
+        for one in catalog.objects:
             self._actual[one.part_of][one.kind, one.name] = one.definition
 
     def alike(self, one: Entry, other: SchemaObject) -> bool:

@@ -52,7 +52,7 @@ class SchemaObject:
     part_of: str | None
     definition: str
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """As the server computes it in `contract/objects.sql.j2`."""
         text = "\x1f".join((self.kind, self.part_of or "", self.name, self.definition))
@@ -67,10 +67,6 @@ class Entry:
     name: str
     part_of: str | None
     spellings: tuple[str, ...]
-
-    @cached_property
-    def digests(self) -> tuple[str, ...]:
-        return tuple(SchemaObject(self.kind, self.name, self.part_of, spelling).digest for spelling in self.spellings)
 
 
 @dataclass(frozen=True)
@@ -89,13 +85,14 @@ class Contract:
     majors: tuple[int, ...] = ()
     ignore: tuple[str, ...] = ()
 
-    @property
-    def digests(self) -> list[str]:
-        return sorted({digest for entry in self.entries for digest in entry.digests})
+    @cached_property
+    def objects(self) -> tuple[SchemaObject, ...]:
+        """One for each spelling."""
+        return tuple(SchemaObject(e.kind, e.name, e.part_of, spelling) for e in self.entries for spelling in e.spellings)
 
-    @property
-    def has_privileges(self) -> bool:
-        return any(entry.kind in ("owner", "grant") for entry in self.entries)
+    @cached_property
+    def digests(self) -> list[str]:
+        return sorted({one.digest for one in self.objects})
 
 
 def load(folder: Path) -> tuple[Contract, ...]:

@@ -13,15 +13,14 @@ from support.versions import every_version
 
 from deploy.plan import catalogs as product_catalogs
 from deploy.source import contracts, sql_templates
-from deploy.statements import statement
 
 TYPES = ("text", "name", "oid", "integer", "bigint", "smallint", "boolean", "text[]", "name[]", '"char"', "jsonb", "regclass")
 
 
 def overloads(database: Database, sql: str) -> list[str]:
     """Statements that make a function and an operator of every name in `sql`, each for types that suit a call better."""
-    words = sorted(set(re.findall(r"\b[a-z_][a-z0-9_]*(?=\()", sql)) - {"line", "object", "entry", "argument", "role"})
-    known = database.psql(f"SELECT DISTINCT proname FROM pg_proc WHERE proname = ANY('{{{','.join(words)}}}')").split()
+    words = set(re.findall(r"\b[a-z_][a-z0-9_]*(?=\()", sql))
+    known = sorted(words & set(database.psql("SELECT DISTINCT proname FROM pg_proc").split()))
     body = "RETURNS {} LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$"
     made = []
     for name in known:
@@ -41,17 +40,18 @@ def test_overloads_planted_in_the_schema_are_never_called_and_change_no_spelling
     database.psql(
         """CREATE TABLE t (id int PRIMARY KEY, a text DEFAULT lower('A') || 'b', b text, CHECK (a <> 'x' AND length(a) > 0));
         CREATE INDEX ON t (lower(a), (a || b)) WHERE b IS NOT NULL; CREATE VIEW v AS SELECT a || b AS c, count(*) FROM t GROUP BY 1;
-        CREATE RULE r AS ON DELETE TO t DO INSTEAD NOTHING; CREATE TYPE e AS ENUM ('x'); CREATE DOMAIN d AS text CHECK (value <> '')"""
+        CREATE RULE r AS ON DELETE TO t DO INSTEAD NOTHING; CREATE TYPE e AS ENUM ('x');
+        CREATE DOMAIN d AS text CHECK (value <> '')"""
     )
     question = product_catalogs.ask_all("public", [], [catalogs.LEDGER], has_privileges=True)
     with session(database) as connection:
-        before = catalogs.found(connection, question)
-        planted = overloads(database, statement("contract/settings.sql.j2") + question)
+        before = catalogs.catalog(connection, question)
+        planted = overloads(database, question)
         assert len(planted) > 2000
         connection.execute(";\n".join(planted).encode())
         # as an operator's or a service's own setting may have it
         connection.execute("SET search_path = public, pg_catalog")
-        after = catalogs.found(connection, question)
+        after = catalogs.catalog(connection, question)
         assert connection.execute("SHOW search_path").fetchone() == ("public, pg_catalog",)
     kinds = {"function", "operator"}
     told = [one for one in after.objects if one.kind not in {*kinds, "owner", "grant"}]
@@ -61,6 +61,6 @@ def test_overloads_planted_in_the_schema_are_never_called_and_change_no_spelling
 def test_the_packaged_contract_holds_beside_planted_overloads(database: Database) -> None:
     contract = contracts.read(sql_templates.folder() / "contract" / "20260111030835.toml")
     database.psql(MIGRATION.read_text(encoding="utf-8"))
-    question = product_catalogs.ask(contract, "public", [])
+    question = product_catalogs.ask([contract], "public", [])
     database.psql(";\n".join(overloads(database, question)))
     assert catalogs.violations(database, contract) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.plan.catalogs import Found
+from deploy.plan.catalogs import Catalog
 from deploy.plan.contract import compare
 from deploy.plan.merging import is_same, merge
 from deploy.source.contracts import Contract, Entry, SchemaObject
@@ -30,18 +30,12 @@ def contract(rows: Rows = SHOP, *, closed: bool = True, ignore: tuple[str, ...] 
     return Contract(1, 1, entries, closed=closed, ignore=ignore, majors=majors)
 
 
-def found(rows: Rows, of: Contract) -> Found:
-    """As the server answers: what has none of the digests, and the digests that nothing has."""
-    objects = [SchemaObject(*row) for row in rows]
-    digests = {one.digest for one in objects}
-    return Found(
-        tuple(one for one in objects if one.digest not in of.digests), frozenset(set(of.digests) - digests), fingerprint=""
-    )
+def found(rows: Rows) -> Catalog:
+    return Catalog(tuple(SchemaObject(*row) for row in rows), fingerprint="")
 
 
 def lines(rows: Rows, of: Contract | None = None, major: int = 18) -> list[str]:
-    of = of or contract()
-    return [str(violation) for violation in compare(of, found(rows, of), major).violations]
+    return [str(violation) for violation in compare(of or contract(), found(rows), major).violations]
 
 
 def without(*names: str) -> Rows:
@@ -121,7 +115,7 @@ def test_extra_extensions_publications_and_partitions_are_notes() -> None:
         ("column", "id", "orders_2027", "bigint NOT NULL"),
         ("storage", "table", "orders", "WITH (fillfactor=70)"),
     ]
-    got = compare(contract(), found([*SHOP, *more], contract()), 18)
+    got = compare(contract(), found([*SHOP, *more]), 18)
     assert got.violations == ()
     assert [note.partition(":")[0] for note in got.notes] == [
         "publication changes", "orders", "orders_2027", "extension pg_stat_statements"
@@ -180,7 +174,7 @@ def test_a_major_that_a_contract_was_not_made_with_may_spell_in_its_own_way() ->
     of = contract([SHOP[0], ("constraint", "c", "orders", CHECK)])
     rows: Rows = [SHOP[0], ("constraint", "c", "orders", RESTORED)]
     assert len(lines(rows, of, 18)) == 1
-    got = compare(of, found(rows, of), 19)
+    got = compare(of, found(rows), 19)
     assert (got.violations, len(got.notes)) == ((), 1)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import psycopg
 
 from deploy.plan import catalogs
-from deploy.plan.catalogs import Found
+from deploy.plan.catalogs import Catalog
 from deploy.plan.contract import Comparison, compare
 from deploy.plan.merging import merge
 from deploy.source.contracts import Contract, SchemaObject
-from deploy.statements import statement
 from support.servers import Database
 from support.sessions import session
 
@@ -23,19 +22,19 @@ LEDGER = "_sqlx_migrations"
 Connection = psycopg.Connection[Any]
 
 
-def found(connection: Connection, question: str) -> Found:
+def catalog(connection: Connection, question: str, known: Contract | None = None) -> Catalog:
     """The answer to a question of `plan.catalogs`, asked in the transaction that is open or in one of its own."""
     with connection.transaction():
-        cursor = connection.execute((statement("contract/settings.sql.j2") + question).encode())
-        while cursor.description is None:
+        cursor = connection.execute(question.encode())
+        while cursor.description is None or cursor.description[0].name != "objects":
             assert cursor.nextset()
         row = dict(zip([column.name for column in cursor.description], cursor.fetchone() or (), strict=True))
-    return Found.of(row)
+    return Catalog.of(row, known)
 
 
 def objects(database: Database, *schemas: str, schema: str = "public") -> tuple[SchemaObject, ...]:
     with session(database) as connection:
-        return found(connection, catalogs.ask_all(schema, schemas, [LEDGER])).objects
+        return catalog(connection, catalogs.ask_all(schema, schemas, [LEDGER])).objects
 
 
 def contract_of(databases: Sequence[Database], *schemas: str) -> Contract:
@@ -50,7 +49,8 @@ def major(database: Database) -> int:
 
 
 def compared(connection: Connection, contract: Contract, schema: str = "public") -> Comparison:
-    return compare(contract, found(connection, catalogs.ask(contract, schema, [LEDGER])), connection.info.server_version // 10000)
+    found = catalog(connection, catalogs.ask([contract], schema, [LEDGER]), contract)
+    return compare(contract, found, connection.info.server_version // 10000)
 
 
 def violations(database: Database, contract: Contract, schema: str = "public") -> list[str]:
