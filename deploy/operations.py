@@ -21,7 +21,7 @@ from deploy.execution.conversation import Steps, drive
 from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
 from deploy.findings import Probed
-from deploy.plan import adoption, pending, reversal, standby
+from deploy.plan import adoption, pending, reversal, standby, verdict
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
@@ -94,24 +94,24 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
 
 @operation()
 @failure.isolates_host
-def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
-    """Record our own migration where its objects are already there and the contract holds."""
+def adopt(replace_checksum: bool = False, to: int | None = None, **arguments: Any) -> Commands:
+    """Record the migrations whose objects are already there: up to the newest whose contract holds, or up to version `to`."""
     target = _current().target(**arguments)
     observation = _observe(target)
     plan = pending.plan(target, observation, will_run=False)
-    decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum)
+    decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum, to=to)
     for note in (*(() if plan.pending else plan.notes), *decided.notes):
         host.log(note)
     if decided.problem is not None:
         raise HostFailed(decided.problem, *decided.details)
-    migration = target.source.migrations[-1]
-    if decided.action is None:
-        host.noop(f"{migration}: nothing to write")
+    if not decided.record and not decided.replace:
+        host.noop("nothing to write")
         return
-    if not state.is_executing and decided.action == "record":
-        host.log(f"to record without running it: {migration}; contract holds")
+    if not state.is_executing:
+        for migration in decided.record:
+            host.log(f"to record without running it: {migration}; contract holds")
     _check_only_primary(observation.server)
-    yield from record.write(_work(target, plan, observation), migration, decided, Progress.of(plan))
+    yield from record.write(_work(target, plan, observation), decided, observation.major, Progress.of(plan))
 
 
 @operation()
@@ -144,7 +144,8 @@ def _write(state: State, host: Host, path: Path, content: bytes) -> bool:
 @operation()
 @failure.isolates_host
 def verify(after_migration: bool = False, **arguments: Any) -> Commands:
-    """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
+    """Compare ledger and contract, run the checks, and with `probe_rows` the probe. Each violation is one red line, and the host
+    fails. Nothing is left behind.
 
     A check that the role may not run proves nothing: its host fails too, and the line says what to grant.
     `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
@@ -157,7 +158,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         host.log("will be verified after the migration")
         return
     lacking = standby.unreplayed(target.source, observation)
-    if lacking and (after_migration or not target.checks or observation.violations or observation.check_error):
+    if lacking and (after_migration or not observation.proof.contract or observation.violations or observation.check_error):
         if not state.is_executing:
             _current().not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
             host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
@@ -172,19 +173,21 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
     probed = _probe(target, observation)
-    findings = probed.add_to(observation.findings(host.name, target.check_names))
-    if not target.checks:
-        _current().not_verified("this source has no checks")
-    else:
+    findings = probed.add_to(verdict.findings(target, observation, host.name))
+    lines = [str(problem) for problem in findings.problems if problem.kind not in ("probe", "check-not-run")]
+    lines += [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
+    lines += [f"not run: {reason}" for reason in findings.not_run.values()]
+    for note in observation.proof.notes:
+        host.log(f"note: {note}")
+    if findings.violations or lines:
         _current().verified(findings)
-    broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
-    broken += [f"not run: {reason}" for reason in findings.not_run.values()]
-    if findings.violations or broken:
-        yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *broken])
-    elif not target.checks:
-        host.log("not verified: this source has no checks; set `checks`")
+        yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *lines])
+        return
+    if verdict.proves(target, observation):
+        _current().verified(findings)
     else:
-        host.log(f"verified: {observation.database} on PostgreSQL {observation.server_version} matches the contract")
+        _current().not_verified(observation.proof.reason)
+    host.log(verdict.sentence(target, observation))
 
 
 def _probe(target: Target, observation: Observation) -> Probed:

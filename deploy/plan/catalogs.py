@@ -79,9 +79,8 @@ def _ask(
     known: Collection[str] = (),
     plain: bool = False,
 ) -> str:
-    settings = statement("contract/settings.sql.j2", schema=schema)
-    return settings + statement(
-        "contract/objects.sql.j2",
+    return statement(
+        "contract/message.sql.j2",
         branches=branches,
         further_schemas=list(schemas),
         has_comments="comment" in about,
@@ -91,6 +90,7 @@ def _ask(
         left_out=list(left_out),
         plain=plain,
         relations=None if relations is None else list(relations),
+        schema=schema,
     )
 
 

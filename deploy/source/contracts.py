@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import RunRefused, source_refused
+from deploy.source import sql_templates
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -95,6 +96,10 @@ class Contract:
         return sorted({one.digest for one in self.objects})
 
 
+def packaged() -> Path:
+    return sql_templates.folder() / "contract"
+
+
 def load(folder: Path) -> tuple[Contract, ...]:
     """The contracts of a folder by version. Raises RunRefused, naming file, line and key."""
     if not folder.is_dir():
@@ -111,7 +116,7 @@ def file_name(version: int) -> str:
     return f"{version}.toml"
 
 
-def of_version(contracts: tuple[Contract, ...], version: int) -> Contract | None:
+def of_version(contracts: Sequence[Contract], version: int) -> Contract | None:
     """The contract that holds once `version` is the newest that is applied."""
     return next((contract for contract in contracts if contract.version <= version <= contract.through), None)
 
