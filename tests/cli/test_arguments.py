@@ -6,11 +6,9 @@ import pytest
 from support.operator import Pyinfra, ended, run
 from support.servers import Database
 
-KNOWN = (
-    "audit, batch_rows, checks, health_retention_days, ignore_missing, lock_timeout, lock_wait, "
-    "migrations, owner, probe_rows, query_budget_ms, repair_invalid_indexes, replay_wait, report, retention_days, schema, "
-    "secret_variables, statement_timeout, variables"
-)
+from deploy import settings
+
+KNOWN = ", ".join(sorted({*settings.ARGUMENTS, "report"}))
 
 
 @pytest.mark.parametrize(

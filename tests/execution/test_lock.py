@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from deploy.ledger import lock_key
 from support.files import write
 from support.operator import finish, inventory_file, start
 from support.servers import Database
 from support.sessions import OURS, session, until_found
 from support.sqlx import HOST, ledger, locks, start_deploy, start_library, start_sqlx
 from support.waiting import until
+
+from deploy.plan.ledger import lock_key
 
 ROUNDS = 20
 FILES = {
@@ -52,7 +53,7 @@ def test_two_deploys_the_library_and_two_clis_at_once_twenty_rounds(database: Da
         for result in results:
             assert result.code == 0, f"round {number}: {result.out}"
             assert "Traceback" not in result.out
-        met += sum("applied meanwhile by someone else" in result.out for result in results)
+        met += sum("already applied by another process" in result.out for result in results)
         got = ledger(one)
         want = want or got
         assert len(got) == len(FILES), f"round {number}: {[result.out for result in theirs]}"
@@ -116,7 +117,7 @@ def test_after_an_sql_error_the_ledger_is_read_again_before_judging(database: Da
     ours = finish(process)
     assert finish(theirs).code == 0
     assert ours.code == 0, ours.out
-    assert "1 a: applied meanwhile by someone else" in ours.lines(HOST)
+    assert "1 a: already applied by another process" in ours.lines(HOST)
     assert len(ledger(database)) == 1
 
 

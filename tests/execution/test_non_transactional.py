@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from deploy.ledger import lock_key
 from support.files import write
 from support.operator import Pyinfra, finish
 from support.servers import PASSWORD, Database
 from support.sessions import session, until_found
 from support.sqlx import HOST, deploy, ledger, library, locks, sqlx, start_deploy, start_library
 from support.versions import every_version
+
+from deploy.plan.ledger import lock_key
 
 TABLE = "CREATE TABLE t (x int); INSERT INTO t SELECT generate_series(1, 1000);"
 DOUBLE = "CREATE TABLE t (x int); INSERT INTO t VALUES (1), (1);"
@@ -210,7 +211,7 @@ def test_two_deploys_at_once_wait_for_each_other(database: Database, tmp_path: P
         writer.execute("COMMIT")
     results = finish(first), finish(second)
     assert [result.code for result in results] == [0, 0], results
-    assert "2 x: applied meanwhile by someone else" in results[1].lines(HOST)
+    assert "2 x: already applied by another process" in results[1].lines(HOST)
     assert valid(database) == "t"
 
 

@@ -16,7 +16,8 @@ from support.servers import Database
 from support.sqlx import LEDGER
 from support.waiting import until
 
-from deploy import ledger, migrations
+from deploy.plan import ledger
+from deploy.source import migrations
 
 HOST = "@postgres/busy"
 
@@ -72,7 +73,7 @@ def test_two_runs_at_once_both_end_well(database: Database, pyinfra: Pyinfra, mi
     assert [code for code, _ in results] == [0, 0], results
     outputs = "\n".join(out for _, out in results)
     assert len(re.findall(rf"applied {VERSION} create integration health tables \(", outputs)) == 1
-    assert len(re.findall(rf"{VERSION} create integration health tables: applied meanwhile by someone else", outputs)) == 1
+    assert len(re.findall(rf"{VERSION} create integration health tables: already applied by another process", outputs)) == 1
     assert database.psql("SELECT version FROM _sqlx_migrations") == str(VERSION)
 
 
@@ -81,7 +82,7 @@ def test_a_migrator_that_takes_no_lock_and_was_quicker_is_recognised(
     database: Database, pyinfra: Pyinfra, ledger_exists: bool
 ) -> None:
     """SQLx's CLI takes no lock in any version: it may write the row while we do, and ours then is a duplicate key."""
-    (ours,) = migrations.packaged().migrations
+    (ours,) = migrations.load(migrations.packaged()).migrations
     if ledger_exists:
         database.psql(LEDGER)
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database.url) as cli:
@@ -94,5 +95,5 @@ def test_a_migrator_that_takes_no_lock_and_was_quicker_is_recognised(
         cli.commit()
         result = run.result()
     assert result.code == 0, result.out
-    assert f"{ours}: applied meanwhile by someone else" in result.lines(HOST)
+    assert f"{ours}: already applied by another process" in result.lines(HOST)
     assert database.psql("SELECT version, execution_time FROM _sqlx_migrations") == f"{VERSION}|1"

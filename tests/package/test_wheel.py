@@ -68,7 +68,7 @@ def test_the_wheel_holds_the_package_and_its_templates_and_nothing_else(wheel: P
 
 
 def test_the_installed_package_is_the_one_that_runs(installed: Path, tmp_path: Path) -> None:
-    code = "import deploy.templates as t; print(t.__file__); print(t.packaged())"
+    code = "import deploy.source.sql_templates as t; print(t.__file__); print(t.folder())"
     python = installed.parent / "python"
     lines = subprocess.run([str(python), "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True).stdout.splitlines()
     root = installed.parent.parent.resolve()

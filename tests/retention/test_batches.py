@@ -15,7 +15,7 @@ from support.purge_data import ADVISORY, HOST, SLOW, Purge, events, scans
 from support.servers import Database
 from support.waiting import until
 
-from deploy.retention import LOCK_KEY
+from deploy.retention.expiry import LOCK_KEY
 
 
 def test_only_row_locks_are_taken_and_only_the_index_is_read(aged: Database, purge: Purge) -> None:

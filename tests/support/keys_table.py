@@ -1,4 +1,7 @@
-"""The README's table of data keys, from their declarations: `cd tests && python -m support.keys_table`. Its text has the connection keys."""
+"""The README's table of data keys, from their declarations; its text has the connection keys.
+
+`cd tests && python -m support.keys_table` prints it.
+"""
 
 from __future__ import annotations
 

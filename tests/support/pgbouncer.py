@@ -7,11 +7,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.servers import PASSWORD, SUPERUSER, Server, free_port, unprivileged
+from support.waiting import until
 
 
 def pgbouncer() -> str | None:
@@ -46,16 +46,16 @@ class Pooler:
                 shutil.chown(path, unprivileged())
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([program, str(folder / "pgbouncer.ini")], user=unprivileged(), stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return cls(port, folder, process)
-            assert process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.05)
-        raise AssertionError("pgbouncer does not listen")
+        until(lambda: process.poll() is not None or _listens(port), 20)
+        assert process.poll() is None, (folder / "log").read_text()
+        return cls(port, folder, process)
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
