@@ -37,15 +37,13 @@ def compare(contract: Contract, catalog: Catalog, major: int) -> Comparison:
     want = {(one.kind, one.part_of, one.name, one.definition) for one in contract.objects}
     missing = [e for e in contract.entries if not any((e.kind, e.part_of, e.name, spelling) in have for spelling in e.spellings)]
     extra = [one for one in catalog.objects if (one.kind, one.part_of, one.name, one.definition) not in want]
-    sides = _Sides(
-        [one for one in missing if not _is_ignored(contract, one)],
-        [one for one in extra if not _is_ignored(contract, one) and (contract.closed or not _is_welcome(one))],
-    )
+    sides = _Sides(missing, extra)
+    sides.drop(lambda one: _is_ignored(contract, one))
     accepts = _accepts if major in contract.majors else _accepts_respelt
     parts = _Parts(contract, catalog, accepts)
 
     changed = sides.take(_place)
-    respelt = [pair for pair in changed if accepts(pair[0], pair[1].definition)]
+    respelt = [(one, other) for one, other in changed if one.kind == other.kind and accepts(one, other.definition)]
     moved = sides.take(lambda one: one.kind if one.part_of is None else None, parts.alike)
     differences = [Difference(*pair) for pair in changed if pair not in respelt]
     renamed = [Difference(*pair, is_renamed=True) for pair in moved]
@@ -56,6 +54,8 @@ def compare(contract: Contract, catalog: Catalog, major: int) -> Comparison:
     renamed += [Difference(*pair, is_renamed=True) for pair in pairs if not is_servers_own_name(*pair)]
     # the name of a lost constraint may be that of an index now, and the other way round
     swapped = sides.take(lambda one: (one.part_of, one.name) if one.kind in ("constraint", "index") else None)
+    if not contract.closed:
+        sides.extra = [one for one in sides.extra if not _is_welcome(one)]
     differences = [
         *(difference for difference in differences if not absent(difference.one) and not difference.follows(renamed)),
         *renamed,

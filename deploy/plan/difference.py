@@ -62,7 +62,7 @@ class Difference:
 
     def follows(self, renamed: Iterable[Difference]) -> bool:
         """Whether nothing differs but the name of something else, which is said already."""
-        if self.expected is None or self.actual is None or self.is_renamed:
+        if self.expected is None or self.actual is None or self.is_renamed or self.expected.kind != self.actual.kind:
             return False
         spellings = self.expected.spellings
         for other in renamed:

@@ -98,6 +98,11 @@ def test_an_index_with_the_name_of_a_lost_constraint_is_one_line() -> None:
     assert lines(rows) == ["orders_note_key: expected UNIQUE (note), found UNIQUE INDEX ON orders USING btree (note)"]
 
 
+def test_a_view_without_a_text_in_place_of_a_table_is_a_difference() -> None:
+    """A contract of ordinary tables asks for no more than what something is instead."""
+    assert lines([*without("orders"), ("view", "orders", None, "")]) == ["orders: expected table, found view"]
+
+
 def test_of_a_long_body_only_the_lines_that_differ_are_shown() -> None:
     rows = [(kind, name, part, text.replace("NEW", "OLD")) for kind, name, part, text in SHOP]
     assert lines(rows) == ["function touch(): expected line 5: RETURN NEW;, found RETURN OLD;"]
