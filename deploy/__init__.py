@@ -56,6 +56,17 @@ def adopt(suffix: str, replace_checksum: bool = False, to: int | None = None, **
     operations.adopt(name=f"Adopt{suffix}", replace_checksum=replace_checksum, to=to, **data)
 
 
+@verb(reports="completion", waves=False)
+def contract(suffix: str, out: str | None = None, schemas: str = "", **data: Any) -> None:
+    """Write what the hosts hold now as the contract of their version into the folder `out`; `schemas=a,b` beside the host's own."""
+    from deploy import operations, settings
+
+    more = [name for name in schemas.split(",") if name]
+    folder = settings.resolve_path(out or data.get("contract") or "contract")
+    operations.read_contract(name=f"Read{suffix}", schemas=more, **data)
+    operations.write_contract(name=f"Write{suffix}", out=folder, schemas=more, **data)
+
+
 @verb(reports="completion", waves=False, only_postgres=False)
 def render(suffix: str, out: str = "migrations", **data: Any) -> None:
     """Write the rendered migrations as files into the folder `out`: `pyinfra @local deploy.render`."""

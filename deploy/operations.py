@@ -5,7 +5,6 @@ What is said to a server stands in `execution` and `retention`; what was found i
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pyinfra import host, state
@@ -20,17 +19,19 @@ from deploy.execution import down_file, non_transactional, observe, probe, recor
 from deploy.execution.conversation import Steps, drive
 from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
+from deploy.files import read_contract, render, write_contract
 from deploy.findings import Probed
 from deploy.plan import adoption, pending, reversal, standby, verdict
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
-from deploy.problems import Problem
 from deploy.report import console
 from deploy.report.host_run import HostRun
 from deploy.report.run import Run
 from deploy.retention import plan as retention
 from deploy.retention import purge as deletion
+
+__all__ = ["adopt", "migrate", "purge", "read_contract", "render", "revert", "verify", "write_contract"]
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -112,33 +113,6 @@ def adopt(replace_checksum: bool = False, to: int | None = None, **arguments: An
             host.log(f"to record without running it: {migration}; contract holds")
     _check_only_primary(observation.server)
     yield from record.write(_work(target, plan, observation), decided, observation.major, Progress.of(plan))
-
-
-@operation()
-@failure.isolates_host
-def render(out: Path, **arguments: Any) -> Commands:
-    """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
-    source = _current().target(**arguments).source
-    stale = [
-        migration
-        for migration in (*source.migrations, *source.down.values())
-        if not (out / migration.file).is_file() or (out / migration.file).read_bytes() != migration.sql.encode()
-    ]
-    if not stale:
-        host.noop(f"{out} is up to date")
-    for migration in stale:
-        yield FunctionCommand(_write, (out / migration.file, migration.sql.encode()), {})
-
-
-def _write(state: State, host: Host, path: Path, content: bytes) -> bool:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        problem = Problem("report", f"{path}: {error.strerror}", "choose another folder with out=DIR")
-        return failure.print_failure(state, host, problem)
-    host.log(f"wrote {path}")
-    return True
 
 
 @operation()

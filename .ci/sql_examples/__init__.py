@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+from jinja2 import UndefinedError
+from psycopg import ProgrammingError
 from sqlfluff.core.parser import Bracketed, OneOf, Ref, Sequence
 from sqlfluff.dialects.dialect_ansi import TransactionStatementSegment
 from sqlfluff.dialects.dialect_postgres import TableExpressionSegment
@@ -29,7 +31,15 @@ TableExpressionSegment.match_grammar = OneOf(
     Bracketed(Ref("SelectableGrammar")),
 )
 
-SQLFLUFF_JINJA_FILTERS = {"ident": ident, "literal": literal}
+
+def _literal(value: object) -> str:
+    try:
+        return literal(value)
+    except ProgrammingError:
+        raise UndefinedError(f"{getattr(value, 'name', value)}: no example of this variable in .ci/sql_examples") from None
+
+
+SQLFLUFF_JINJA_FILTERS = {"ident": ident, "literal": _literal}
 
 # whose rendered text is SQL
 query = SimpleNamespace(
@@ -74,10 +84,10 @@ ledger_exists = True
 lock_factor = 1
 lock_timeout = 5000
 lock_wait = 5000
-lost = (("drop", 1, 0),)
 mode = "READ ONLY"
 old = "00ff"
 query_budget_ms = 100
+removed = (("drop", 1, 0),)
 rows = 10000
 runs = 200
 seconds = 5

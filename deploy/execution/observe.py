@@ -10,7 +10,9 @@ from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
 from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy, snapshot
-from deploy.plan import catalogs, history, ledger, standby
+from deploy.plan import catalogs, history, ledger, privileges, proof, standby
+from deploy.plan.catalogs import Catalog
+from deploy.plan.making import Look
 from deploy.plan.observation import Observation, observe
 from deploy.plan.target import Target, session_settings
 from deploy.settings import Settings
@@ -29,8 +31,13 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
 
     `only` names the checks that run; without it all of them.
     """
+    expected = [look(target, target.contracts)] if target.contracts else []
+    return snapshot(session_settings(target.settings), _status(target), *expected, *checks.fragments(target.checks, only))
+
+
+def _status(target: Target) -> str:
     values = target.settings
-    status = statement(
+    return statement(
         "status/message.sql.j2",
         ledger_schema=target.ledger_schema,
         ledger_table=target.source.sqlx.ledger_table,
@@ -40,13 +47,29 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
         schema=values.schema,
         owner=values.owner,
     )
-    expected = [look(target, target.contracts)] if target.contracts else []
-    return snapshot(session_settings(values), status, *expected, *checks.fragments(target.checks, only))
 
 
 def look(target: Target, contracts: Sequence[Contract]) -> str:
     """What of a message reads the catalogs. The ledger and the audit trail are no part of any schema."""
     return catalogs.ask(contracts, target.settings.schema, [target.source.sqlx.ledger_table, history.TABLE])
+
+
+def look_at_all(target: Target, schemas: Sequence[str]) -> Steps[Look]:
+    """What a contract is made of: every object of the host's schema and of `schemas`. Raises HostFailed."""
+    left_out = [target.source.sqlx.ledger_table, history.TABLE]
+    question = snapshot(
+        session_settings(target.settings), _status(target), catalogs.ask_all(target.settings.schema, schemas, left_out)
+    )
+    try:
+        answer = yield from ask(question, target.settings)
+    except StatementFailed as failed:
+        raise HostFailed.of(failed.error) from None
+    seen = observe(replace(target, contracts=(), checks=()), answer)
+    if (problem := privileges.ledger_read_problem(target, seen)) is not None:
+        raise HostFailed(problem)
+    version = proof.newest_recorded(target.source, seen.ledger.rows)
+    catalog = next(Catalog.of(row) for row in answer.rows if "unmatched" in row)
+    return Look(version, seen.major, catalog.objects)
 
 
 def is_torn(error: SqlError) -> bool:

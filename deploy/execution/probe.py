@@ -21,6 +21,7 @@ from deploy.plan.observation import Observation
 from deploy.plan.target import Target, session_settings
 from deploy.source.queries import Query
 from deploy.statements import statement
+from deploy.statements.columns import row_as
 
 CHECKS = ("index use", "latency", "storage")
 """Names of the checks that a probe adds."""
@@ -81,7 +82,7 @@ def _fill_and_measure(target: Target, rows: int, begun: Answer, log: Log) -> Ste
         if answer.error is not None:  # which ended the transaction too
             return result
     answer = yield from _ask(storage())
-    found = tuple(Violation(**row) for row in answer.rows if "check" in row)
+    found = tuple(row_as(Violation, row, "probe/storage.sql.j2") for row in answer.rows if "check" in row)
     return replace(result, violations=result.violations + found, error=answer.error)
 
 

@@ -151,7 +151,8 @@ def observe(
     """The observation in an answer without error; `login_pid` is the process id that the login was answered with."""
     status = Columns(next(row for row in answer.rows if "server_version" in row), _STATUS)
     ledger = _ledger(status)
-    catalog = next((Catalog.of(row, target.contracts[-1]) for row in answer.rows if "unmatched" in row), None)
+    known = target.contracts[-1] if target.contracts else None
+    catalog = next((Catalog.of(row, known) for row in answer.rows if "unmatched" in row), None)
     proof = prove(target.source, target.contracts, ledger.rows, catalog, _major(status["server_version"]))
     found = tuple(row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row)
     return Observation(

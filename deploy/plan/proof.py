@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from deploy.errors import HostFailed
 from deploy.findings import Violation
 from deploy.plan import contract
 from deploy.plan.catalogs import Catalog
 from deploy.plan.ledger import Row
+from deploy.problems import Problem
 from deploy.source import contracts
 from deploy.source.contracts import Contract
 from deploy.source.migrations import Source
@@ -52,6 +54,17 @@ def prove(source: Source, available: Sequence[Contract], rows: Sequence[Row], ca
         return Proof(reason=f"migration {lacking[0]} is not recorded, though {applied[-1]} is")
     chosen = contracts.of_version(available, applied[-1])
     return Proof(reason=f"no contract for version {applied[-1]}") if chosen is None else _compared(chosen, catalog, major)
+
+
+def newest_recorded(source: Source, rows: Sequence[Row]) -> int:
+    """The newest version that is recorded, with all before it. Raises HostFailed where there is none."""
+    recorded = {row.version for row in rows if row.success}
+    versions = [migration.version for migration in source.migrations]
+    applied = [version for version in versions if version in recorded]
+    if not applied or versions[: len(applied)] != applied:
+        what = f"migration {next(v for v in versions if v not in recorded)} is not recorded"
+        raise HostFailed(Problem("unprovable", f"no contract can be made: {what}", "run deploy.apply first"))
+    return applied[-1]
 
 
 def newest_that_holds(available: Sequence[Contract], catalog: Catalog | None, major: int) -> Contract | None:

@@ -122,11 +122,6 @@ def _check_variables(values: Settings, source: Source) -> dict[str, Any]:
     }
 
 
-def resolve(host: str, data: Mapping[str, Any], **arguments: Any) -> Target:
-    """As `Targets.resolve`, for what is asked once."""
-    return Targets().resolve(host, data, **arguments)
-
-
 def session_settings(values: Settings, *, for_session: bool = False) -> str:
     """The SET LOCAL statements that open every transaction of ours.
 

@@ -10,6 +10,7 @@ from deploy import settings
 from deploy.connection.server import Server
 from deploy.errors import HostFailed
 from deploy.findings import HostFindings, PurgeFindings
+from deploy.plan.making import Look
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target
 from deploy.problems import Problem
@@ -34,6 +35,8 @@ class HostRun:
     unverified: str | None = None
     """Why the host was looked at and left unverified."""
     purge: PurgeFindings | None = None
+    look: Look | None = None
+    """What a contract is made of."""
     problems: list[Problem] = field(default_factory=list)
     _settings: Settings | None = None
     _observed: tuple[Target, Observation] | None = None

@@ -31,6 +31,16 @@ def write(contract: Contract) -> str:
     return tomlkit.dumps(document)
 
 
+def with_header(text: str, contract: Contract) -> str:
+    """A file of the same objects with what the header of `contract` says; all else in it, comments too, stays as it is."""
+    document = tomlkit.parse(text)
+    header = document.setdefault(HEADER, tomlkit.table())
+    for key, value in _header(contract).items():
+        if key not in header or header[key] != value:
+            header[key] = value
+    return tomlkit.dumps(document)
+
+
 def _header(contract: Contract) -> Table:
     table = tomlkit.table()
     table.add("closed", contract.closed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploy.errors import HostFailed
@@ -27,6 +27,6 @@ class Columns(dict[str, Any]):
 
 
 def row_as(cls: type[T], row: Mapping[str, Any], template: str) -> T:
-    """`row` as a `cls`. Raises HostFailed for a field that is not a column of it."""
+    """`row` as a `cls`. Raises HostFailed for a field without a default that is not a column of it."""
     columns = Columns(row, template)
-    return cls(**{field.name: columns[field.name] for field in fields(cls)})
+    return cls(**{field.name: columns[field.name] for field in fields(cls) if field.name in columns or field.default is MISSING})

@@ -21,7 +21,7 @@ from support.versions import every_version, two_versions
 from support.waiting import until
 
 from deploy.execution import probe
-from deploy.plan import target
+from deploy.plan.target import Targets
 from deploy.source import queries
 
 pytestmark = pytest.mark.usefixtures("password")
@@ -125,7 +125,7 @@ def test_the_copies_are_defined_as_the_tables_and_making_them_locks_nothing(depl
         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
         WHERE c.relnamespace = NAMESPACE AND c.relname IN {TABLES} ORDER BY 1;
     """  # noqa: S608
-    begin = "BEGIN;\n" + probe.copy_tables(target.resolve("@postgres/h", {}))
+    begin = "BEGIN;\n" + probe.copy_tables(Targets().resolve("@postgres/h", {}))
     here = described.replace("NAMESPACE", "pg_my_temp_schema()")
     locks = "SELECT 'lock', mode FROM pg_locks WHERE relation::regclass::text LIKE 'public.integration_%';"
     got = deployed.psql(f"{begin}\n\\echo copies\n{here}{locks}\nROLLBACK").split("copies\n")[1]
@@ -138,7 +138,7 @@ def test_the_copies_are_defined_as_the_tables_and_making_them_locks_nothing(depl
 
 @two_versions
 def test_no_query_can_reach_a_real_table(deployed: Database) -> None:
-    begin = "BEGIN;\n" + probe.copy_tables(target.resolve("@postgres/h", {}))
+    begin = "BEGIN;\n" + probe.copy_tables(Targets().resolve("@postgres/h", {}))
     got = deployed.psql(
         f"{begin}\nSELECT count(*) FROM integration_health;\nDROP TABLE integration_health;\n"
         "SELECT to_regclass('integration_health') IS NULL;\nROLLBACK"
@@ -153,14 +153,14 @@ def test_probes_of_one_server_run_one_after_the_other(database: Database, pyinfr
     assert pyinfra(hosts, "-y", "deploy.apply").code == 0
     before = len(database.statements())
     assert pyinfra(hosts, "-y", "deploy.verify", "probe_rows=500").code == 0
-    edges = {"BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;": "begin", "ROLLBACK": "end"}
+    edges = {"BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;": "begin", "ROLLBACK;": "end"}
     seen = [edges.get(statement.split("\n")[0]) for statement in database.statements()[before:]]
     assert [edge for edge in seen if edge] == ["begin", "end"] * 3
 
 
 @two_versions
 def test_an_index_that_the_query_cannot_use_is_seen_where_it_is_the_only_one(deployed: Database) -> None:
-    begin = "BEGIN;\n" + probe.copy_tables(target.resolve("@postgres/h", {}))
+    begin = "BEGIN;\n" + probe.copy_tables(Targets().resolve("@postgres/h", {}))
     sql = "SELECT id FROM integration_events WHERE severity = $1 LIMIT 10"
     wrong = queries.Query("wrong", sql, "idx_integration_events_type", "integration_events", ("severity",), 100)
     script = f"{begin}\n{probe.fill(1, 2000, 2000)}\nANALYZE;\n{probe.time_query(wrong, runs=3)}\nROLLBACK"

@@ -9,15 +9,15 @@ from support.observations import CONTRACT, EMPTY, row, with_ledger
 
 from deploy.errors import SqlError
 from deploy.findings import Violation
-from deploy.plan import adoption, pending, target
+from deploy.plan import adoption, pending
 from deploy.plan.adoption import Adoption
 from deploy.plan.catalogs import Catalog
 from deploy.plan.observation import Observation
 from deploy.plan.proof import Proof
-from deploy.plan.target import Target
+from deploy.plan.target import Target, Targets
 from deploy.problems import Problem
 
-OURS = target.resolve("@postgres/h", {})
+OURS = Targets().resolve("@postgres/h", {})
 (MIGRATION,) = OURS.source.migrations
 GONE = tuple(
     Violation("contract", table, "table", "missing", about="tables") for table in ("integration_events", "integration_health")

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from support.observations import EMPTY, LEDGER, NO_LEDGER, PUBLIC, with_ledger
 
-from deploy.plan import privileges, target
+from deploy.plan import privileges
 from deploy.plan.observation import History, Observation
+from deploy.plan.target import Target, Targets
 from deploy.problems import Problem
 from deploy.source.migrations import Migration
 
@@ -83,9 +84,9 @@ UNREADABLE: dict[str, tuple[dict[str, object], Observation, Problem]] = {
 }
 
 
-def settings_of(data: dict[str, object]) -> target.Target:
+def settings_of(data: dict[str, object]) -> Target:
     """Ours with these settings; the folder of `migrations` is not read."""
-    ours = target.resolve("@postgres/h", {})
+    ours = Targets().resolve("@postgres/h", {})
     schema = None if "migrations" in data else "public"
     return replace(ours, settings=replace(ours.settings, **{"schema": schema, **data}))
 

@@ -17,13 +17,12 @@ from deploy.connection.message import Answer
 from deploy.errors import HostFailed
 from deploy.execution.observe import question
 from deploy.findings import Violation
-from deploy.plan import target
 from deploy.plan.observation import Schema, observe
-from deploy.plan.target import Target
+from deploy.plan.target import Target, Targets
 from deploy.problems import Problem
 from deploy.statements.columns import row_as
 
-OURS = target.resolve("@postgres/h", {})
+OURS = Targets().resolve("@postgres/h", {})
 
 
 def read(database: Database, of: Target) -> tuple[dict[str, Any], ...]:

@@ -10,13 +10,13 @@ from support.files import write
 from support.observations import EMPTY, row, with_ledger
 
 from deploy.findings import Violation
-from deploy.plan import pending, target
+from deploy.plan import pending
 from deploy.plan.invalid_indexes import InvalidIndex
 from deploy.plan.proof import Proof
-from deploy.plan.target import Target
+from deploy.plan.target import Target, Targets
 from deploy.problems import Problem
 
-OURS = target.resolve("@postgres/h", {})
+OURS = Targets().resolve("@postgres/h", {})
 (MIGRATION,) = OURS.source.migrations
 INDEX = InvalidIndex('"public"."t_x"', "t_x", "t", busy=False)
 DROP = 'run `DROP INDEX CONCURRENTLY IF EXISTS "public"."t_x";`'
@@ -27,7 +27,7 @@ REPAIR = "or deploy.apply repair_invalid_indexes=true, which does so and builds 
 def concurrent(tmp_path: Path) -> Target:
     """Another source, with one file that builds an index without a transaction."""
     folder = write(tmp_path / "migrations", {"1_x.sql": "-- no-transaction\nCREATE INDEX CONCURRENTLY t_x ON t (x)"})
-    return target.resolve("@postgres/h", {"migrations": str(folder)})
+    return Targets().resolve("@postgres/h", {"migrations": str(folder)})
 
 
 def test_on_an_empty_host_all_is_pending_and_the_ledger_will_be_made() -> None:

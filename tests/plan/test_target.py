@@ -8,7 +8,6 @@ import pytest
 from support.files import write
 
 from deploy.errors import RunRefused
-from deploy.plan import target
 from deploy.plan.target import Targets
 
 FILES = {"1_a.sql.j2": "CREATE TABLE {{ name | ident }} ()"}
@@ -60,7 +59,7 @@ def test_a_refusal_names_the_host_that_it_is_about() -> None:
 
 def test_variables_that_are_not_json_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunRefused) as refused:
-        target.resolve("@postgres/h", {"migrations": str(tmp_path), "variables": {"a": {1, 2}}})
+        Targets().resolve("@postgres/h", {"migrations": str(tmp_path), "variables": {"a": {1, 2}}})
     assert str(refused.value) == ("data key 'variables': contains a value that is not JSON; use texts, numbers, lists and mappings")
 
 
@@ -68,9 +67,9 @@ def test_the_packaged_contract_and_checks_are_those_of_the_packaged_source(tmp_p
     folders = {name: str(write(tmp_path / name, {file: text})) for name, file, text in (
         ("checks", "x.sql", "SELECT 1"), ("migrations", "1_a.sql", "SELECT 1"), ("contract", "1.toml", "[table.t]")
     )}  # fmt: skip
-    ours = target.resolve("@postgres/h", {})
+    ours = Targets().resolve("@postgres/h", {})
     assert ours.check_names == ("ledger", "contract", "owners", "search_path")
-    assert target.resolve("@postgres/h", {"checks": folders["checks"]}).contracts == ours.contracts
-    other = target.resolve("@postgres/h", {"migrations": folders["migrations"]})
+    assert Targets().resolve("@postgres/h", {"checks": folders["checks"]}).contracts == ours.contracts
+    other = Targets().resolve("@postgres/h", {"migrations": folders["migrations"]})
     assert (other.contracts, other.checks, other.queries, other.check_names) == ((), (), (), ("ledger",))
-    assert target.resolve("@postgres/h", folders).check_names == ("ledger", "contract", "x")
+    assert Targets().resolve("@postgres/h", folders).check_names == ("ledger", "contract", "x")

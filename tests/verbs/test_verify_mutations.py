@@ -84,8 +84,8 @@ def test_with_owner_set_another_owner_and_a_revoked_privilege_are_found(database
         assert f"violation: integration_events: expected owner {owner}, found owner {other}" in got.pop("owner")
         assert got == {
             "untouched": [],
-            "inserts": ["violation: integration_events: expected owner may INSERT, found INSERT revoked"],
-            "updates": ["violation: integration_events: expected owner may UPDATE, found UPDATE revoked"],
+            "inserts": ["violation: integration_events: expected INSERT granted to owner, found INSERT revoked"],
+            "updates": ["violation: integration_events: expected UPDATE granted to owner, found UPDATE revoked"],
             "ledger": [f"violation: _sqlx_migrations: expected owner {owner}, found owner {other}"],
         }
     finally:
