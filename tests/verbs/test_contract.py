@@ -24,6 +24,9 @@ FILES = {
 }
 
 
+NOT_COMPARED = "so the schema was not compared; write one with deploy.contract and set `contract`"
+
+
 def violations(ran: Result, host: str = HOST) -> list[str]:
     return [line.strip().removeprefix("violation: ") for line in ran.lines(host) if line.strip().startswith("violation: ")]
 
@@ -50,7 +53,7 @@ def test_a_contract_of_two_majors_holds_on_both_and_names_what_differs(
     hosts = {"@postgres/new": {**database.data, "migrations": folder}, "@postgres/old": {**older.data, "migrations": folder}}
     plain = pyinfra(hosts, "-y", "deploy.apply")
     assert plain.code == 0, plain.out
-    want = "not verified: this source has no contract, so the schema was not compared; write one with deploy.contract and set `contract`"
+    want = f"not verified: this source has no contract, {NOT_COMPARED}"
     assert all(want in plain.lines(host) for host in hosts)
 
     made = pyinfra(hosts, "-y", "deploy.contract", f"out={tmp_path / 'contract'}", "schemas=audit")
@@ -99,9 +102,7 @@ def test_the_contract_of_the_version_that_is_applied_is_compared(pyinfra: Pyinfr
     assert (behind.code, violations(behind)) == (1, ["_sqlx_migrations: expected applied: 2 view, 3 data, found pending"])
     assert pyinfra({HOST: data}, "-y", "deploy.apply").code == 0
     ahead = pyinfra({HOST: data}, "-y", "deploy.verify")
-    want = (
-        "not verified: no contract for version 3, so the schema was not compared; write one with deploy.contract and set `contract`"
-    )
+    want = f"not verified: no contract for version 3, {NOT_COMPARED}"
     assert (ahead.code, want in ahead.lines(HOST)) == (0, True), ahead.out
 
 
