@@ -12,6 +12,9 @@ from deploy.problems import Problem
 BUSY = frozenset({"55P03", "40P01", "40001"})
 """SQLSTATEs that another attempt may not meet: lock_timeout, a deadlock's victim, a serialization failure."""
 
+_DUPLICATE_KEY = "23505"
+_INTERNAL_ERROR = "XX000"
+
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
@@ -46,7 +49,7 @@ class SqlError:
 
     `sqlstate` is None when the connection was lost or a deadline passed, or when we refused to send the SQL: then `kind` says
     of which kind that is. `line` and `column` count from 1 and are None when the server gave no position; `text` is that line
-    of the SQL, `name` the file or statement it stands in.
+    of the SQL, `name` the file or statement it stands in. `schema` is that of the constraint it is about.
     """
 
     message: str
@@ -59,13 +62,24 @@ class SqlError:
     column: int | None = None
     text: str | None = None
     kind: str = "connection"
+    schema: str | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another attempt may get through, of what was rolled back: somebody else was at the same thing.
+
+        Two sessions collide also on a catalog, for which the server has no SQLSTATE; these words it translates into no language.
+        """
+        if self.sqlstate == _DUPLICATE_KEY:
+            return self.schema == "pg_catalog"
+        return self.sqlstate in BUSY or (self.sqlstate == _INTERNAL_ERROR and "tuple concurrently" in self.message)
 
     @property
     def problem(self) -> Problem:
         """The summary, as a problem of the kind that its SQLSTATE tells."""
         if self.sqlstate is None:
             return Problem(self.kind, self.summary)
-        if self.sqlstate in BUSY:
+        if self.is_busy:
             return Problem("busy", self.summary)
         return Problem("privilege" if self.sqlstate == _INSUFFICIENT_PRIVILEGE else "statement", self.summary)
 

@@ -21,13 +21,14 @@ from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
 from deploy.files import read_contract, render, write_contract
 from deploy.findings import Probed
-from deploy.plan import adoption, pending, reversal, standby, verdict
+from deploy.plan import adoption, ledger, pending, reversal, standby, verdict
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
 from deploy.report import console
 from deploy.report.host_run import HostRun
 from deploy.report.run import Run
+from deploy.retention import expiry
 from deploy.retention import plan as retention
 from deploy.retention import purge as deletion
 
@@ -219,7 +220,8 @@ def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
         message.execute(state, host, {})
         return message.answer
 
-    purged = drive(deletion.delete(plan, host.name, host.log), send)
+    with _connector().database.lock_queue(plan.server, plan.database, expiry.LOCK_KEY).turn():
+        purged = drive(deletion.delete(plan, host.name, host.log), send)
     if purged.interrupted:
         host.disconnect()
     Run.current(host).purged(purged.findings)
@@ -265,7 +267,8 @@ def _read(target: Target, conversation: Steps[Observation]) -> Observation:
 
 
 def _work(target: Target, plan: Plan, observation: Observation) -> Work:
-    return Work.of(target, plan, observation, host.log, _login_pid)
+    queue = _connector().database.lock_queue(observation.server, observation.database, ledger.lock_key(observation.database))
+    return Work.of(target, plan, observation, host.log, _login_pid, queue)
 
 
 def _check_only_primary(server: Server) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _FAILED = "a-host-failed.md"
@@ -32,7 +32,9 @@ KINDS: Mapping[str, Kind] = {
     "invalid-index": Kind("a failed `CONCURRENTLY` has left an INVALID index", f"{_FAILED}#ledger"),
     "ledger-changed": Kind("another process changed the ledger after the plan was made", f"{_FAILED}#ledger"),
     "ledger-dirty": Kind("a migration is only partially applied", f"{_FAILED}#ledger"),
-    "ledger-mismatch": Kind("the relation of the ledger's name is not SQLx's ledger", f"{_FAILED}#ledger"),
+    "ledger-mismatch": Kind(
+        "the relation of the ledger's name is not SQLx's ledger, or the ledger is in another schema", f"{_FAILED}#ledger"
+    ),
     "ledger-missing": Kind("the ledger has a version that the source lacks", f"{_FAILED}#ledger"),
     "ledger-modified": Kind("the file of an applied migration has been modified", f"{_FAILED}#ledger"),
     "lock": Kind("another migrator holds SQLx's lock", f"{_FAILED}#lock"),
@@ -77,6 +79,12 @@ class Problem:
 
     def __str__(self) -> str:
         return "; ".join(part for part in (self.text, self.next) if part)
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first of these names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def quoted(name: str | None) -> str:

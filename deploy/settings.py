@@ -16,16 +16,22 @@ from pydantic_core import ErrorDetails
 
 from deploy.errors import RunRefused
 from deploy.problems import Problem
+from deploy.spelling import is_misspelt
 
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def milliseconds(value: object) -> int:
-    """`"2s"`, `"1.5min"` or a whole number of milliseconds, as in postgresql.conf, to milliseconds."""
+    """`"2s"`, `"1.5min"` or 0, to milliseconds. Without a unit Postgres reads milliseconds, and a person seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)?", str(value).strip())
     if isinstance(value, bool) or match is None:
         raise ValueError("expected a time such as '2s', '500ms' or 0")
-    result = round(float(match[1]) * _UNITS[match[2] or "ms"])
+    number, unit = float(match[1]), match[2]
+    if unit is None and number:
+        raise ValueError(f"expected a unit: '{match[1]}s' or '{match[1]}ms'")
+    result = round(number * _UNITS[unit or "ms"])
+    if number and not result:
+        raise ValueError("expected a time of at least 1ms, or 0")
     if result > 2**31 - 1:
         raise ValueError("expected a time of at most 24 days")
     return result
@@ -58,11 +64,33 @@ def _one_line(value: object) -> object:
     return value
 
 
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("expected more than spaces")
+    return value
+
+
+def expand_home(path: str) -> Path:
+    """A path with `~` as the user's own home. Raises ValueError for another's, and where there is none."""
+    first = path.partition("/")[0]
+    if first.startswith("~") and first != "~":
+        raise ValueError(f"{first!r} is the home of a user by name; write the whole path")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError("there is no home directory for '~'; write the whole path") from None
+
+
+def _path(value: str) -> str:
+    expand_home(value)
+    return value
+
+
 Duration = Annotated[int, BeforeValidator(milliseconds)]
 Identifier = Annotated[str, BeforeValidator(identifier)]
 Days = Annotated[int, Field(ge=1, le=1_000_000)]
-Folder = Annotated[str, Field(min_length=1)]
-Parameter = Annotated[str, BeforeValidator(_one_line)]
+Folder = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+Parameter = Annotated[str, Field(min_length=1), BeforeValidator(_one_line)]
 """A value for libpq or ssh, which would cut it silently."""
 Port = Annotated[int, Field(strict=False, ge=1, le=65535), BeforeValidator(_one_line)]
 
@@ -122,7 +150,12 @@ class Settings:
     audit: Annotated[bool, Key("record in `_deploy_history`, beside the ledger, who applied what from where")] = False
     variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
     secret_variables: Annotated[list[str] | None, Key("names among them that are never written down")] = None
-    postgres_conninfo: Annotated[Parameter | None, Key("a libpq connection string or URL", secret=True)] = None
+    other_keys: Annotated[
+        list[str] | None, Key("data keys of other deploys that look like a misspelt one of these", argument=False)
+    ] = None
+    postgres_conninfo: Annotated[
+        Annotated[Parameter, AfterValidator(_not_blank)] | None, Key("a libpq connection string or URL", secret=True)
+    ] = None
     postgres_service: Annotated[Parameter | None, Key("a section of `pg_service.conf`", libpq="service")] = None
     postgres_host: Annotated[Parameter | None, Key("libpq's `host`", libpq="host")] = None
     postgres_port: Annotated[Port | None, Key("libpq's `port`", libpq="port")] = None
@@ -135,7 +168,7 @@ class Settings:
     postgres_sslmode: Annotated[Parameter | None, Key("libpq's `sslmode`", libpq="sslmode")] = None
     postgres_sslrootcert: Annotated[Parameter | None, Key("libpq's `sslrootcert`", libpq="sslrootcert")] = None
     postgres_ssh: Annotated[Parameter | None, Key("`[USER@]HOST[:PORT]` of a bastion, or a name of `~/.ssh/config`")] = None
-    postgres_ssh_key: Annotated[Parameter | None, Key("path of the private key for it")] = None
+    postgres_ssh_key: Annotated[Annotated[Parameter, AfterValidator(_path)] | None, Key("path of the private key for it")] = None
 
     @property
     def packaged(self) -> bool:
@@ -171,12 +204,9 @@ ANOTHER_SOURCE: Mapping[str, Any] = {name: key.another for name, key in KEYS.ite
 def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     """The settings of `host` from its inventory data; arguments that are not None win. Paths are as given.
 
-    Raises RunRefused with one sentence for the first key that is ill-typed or, among `postgres_*`, unknown.
+    Raises RunRefused with one sentence for the first key that is ill-typed, unknown among `postgres_*`, or a misspelt one of ours.
     """
-    for key in data:
-        if key.startswith("postgres_") and key not in CONNECTION_KEYS:
-            near = difflib.get_close_matches(key, CONNECTION_KEYS, 1, 0)[0]
-            raise RunRefused(Problem("settings", f"{host}: unknown data key {key!r}", f"did you mean {near!r}?"))
+    _refuse_misspelt(host, data)
     given = {**data, **{key: value for key, value in arguments.items() if value is not None}}
     values = {key: given[key] for key in KEYS if given.get(key) is not None}
     if "migrations" in values:
@@ -186,6 +216,26 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         raise RunRefused(Problem("settings", f"{host}: {_invalid(error, f'data key {key!r}', secret=KEYS[key].secret)}")) from None
+
+
+def _refuse_misspelt(host: str, data: Mapping[str, Any]) -> None:
+    """Keys of other deploys are none of our business, but one that is nearly ours is ours, misspelt."""
+    others = data.get("other_keys") or ()
+    for key in data:
+        if key in KEYS or (isinstance(others, list) and key in others):
+            continue
+        if key.startswith("postgres_"):
+            near, way_out = difflib.get_close_matches(key, CONNECTION_KEYS, 1, 0)[0], ""
+        else:
+            near = next((ours for ours in KEYS if is_misspelt(key, ours, _allowed_edits(ours))), "")
+            way_out = " If it is another deploy's, list it in 'other_keys'"
+        if near:
+            raise RunRefused(Problem("settings", f"{host}: unknown data key {key!r}", f"did you mean {near!r}?{way_out}"))
+
+
+def _allowed_edits(ours: str) -> int:
+    """In a long key two: it is less likely to be a word of its own. `postgresql_port` is."""
+    return 2 if len(ours) > 8 and ours not in CONNECTION_KEYS else 1
 
 
 def check_argument(word: str, key: str, value: Any) -> None:
@@ -227,5 +277,11 @@ def expected(error: ErrorDetails) -> str:
 
 
 def resolve_path(path: str) -> Path:
-    """A path of the inventory or the command line: `~` is the home, relative ones start at the working directory."""
-    return Path(path).expanduser().resolve()
+    """A path of the inventory or the command line: `~` is the home, relative ones start at the working directory.
+
+    Raises RunRefused.
+    """
+    try:
+        return expand_home(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a NUL
+        raise RunRefused(Problem("settings", f"invalid path {path!r}: {' '.join(str(error).split())}")) from None

@@ -32,6 +32,7 @@ def of(error: psycopg.Error, fragments: Sequence[Fragment]) -> SqlError:
         line=line,
         column=column,
         text=text,
+        schema=diag.schema_name,
     )
 
 

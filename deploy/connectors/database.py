@@ -22,6 +22,7 @@ from deploy.connection import conninfo, timeouts
 from deploy.connection.connect_errors import explain
 from deploy.connection.connections import Connections
 from deploy.connection.endpoint import Endpoint
+from deploy.connection.lock_queue import LockQueue
 from deploy.connection.message import Answer, Fragment, Message
 from deploy.connection.server import Server
 from deploy.connection.session import Session
@@ -105,6 +106,10 @@ class Database:
     def exclusive_use(self) -> Semaphore:
         """What one host of this server may do at a time: `with database.exclusive_use()`. Hold no transaction before."""
         return self._connections.exclusive_use(self.endpoint)
+
+    def lock_queue(self, server: Server, database: str, key: int) -> LockQueue:
+        """Where hosts of this run queue for one advisory lock."""
+        return self._connections.lock_queue(server, database, key)
 
     def run(
         self, command: StringCommand | str, print_output: bool, print_input: bool, arguments: Mapping[str, Any]

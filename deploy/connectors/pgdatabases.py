@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pyinfra.api.exceptions import ConnectError, InventoryError
 
-from deploy.connectors.postgres import PostgresConnector
+from deploy.connectors.postgres import PostgresConnector, check_name
 
 if TYPE_CHECKING:
     from deploy.connectors.database import Listing
@@ -31,6 +31,7 @@ class DatabasesConnector(PostgresConnector):
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        check_name("pgdatabases", name)
         service, _, pattern = (name or "").partition("/")
         if not service or not pattern:
             raise InventoryError("@pgdatabases needs a service and a pattern: @pgdatabases/SERVICE/tenant_*")

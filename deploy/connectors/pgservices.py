@@ -14,7 +14,7 @@ from typing import Any
 
 from pyinfra.api.exceptions import ConnectError, InventoryError
 
-from deploy.connectors.postgres import PostgresConnector
+from deploy.connectors.postgres import PostgresConnector, check_name
 
 _PROBLEM = "pgservices_problem"
 """The host data key of the one host that stands for a pattern without a service."""
@@ -25,6 +25,7 @@ class ServicesConnector(PostgresConnector):
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        check_name("pgservices", name)
         if not name:
             raise InventoryError(
                 "@pgservices needs a pattern: @pgservices/integration-health-*, or @pgservices/* for every service"

@@ -6,6 +6,7 @@ is in deploy.connectors.database, which is imported (with psycopg and pydantic) 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
     from pyinfra.connectors.util import CommandOutput
+
+
+_ANOTHER_NAME = re.compile(r"@(?:(?:postgres|pgservices|pgdatabases|ssh|docker)/|local$)")
+
+
+def check_name(connector: str, name: str | None) -> None:
+    """Raise InventoryError for two names of hosts in one: Python joins texts between which a comma is missing."""
+    if name and (second := _ANOTHER_NAME.search(name)):
+        first, rest = f"@{connector}/{name[: second.start()]}", name[second.start() :]
+        raise InventoryError(f"@{connector}/{name} is two names of hosts; put a comma between {first!r} and {rest!r}")
 
 
 class PostgresConnector(BaseConnector):
@@ -33,6 +44,7 @@ class PostgresConnector(BaseConnector):
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
         if not name:
             raise InventoryError("@postgres needs a name: @postgres/HOST[:PORT][/DBNAME] or @postgres/NAME with host data")
+        check_name("postgres", name)
         yield f"@postgres/{name}", {}, ["@postgres"]
 
     def __init__(self, state: State, host: Host) -> None:

@@ -84,7 +84,13 @@ def _record(work: Work, migrations: Sequence[Migration]) -> Steps[None]:
 def _prove(work: Work, adoption: Adoption, major: int, last: Migration) -> Steps[None]:
     """The contract and the checks once more, under the lock and in the transaction that writes. Raises HostFailed."""
     assert adoption.contract is not None
-    answer = yield from send(Message(observe.look(work.target, [adoption.contract]), *checks.fragments(work.target.checks)))
+    answer = yield from send(
+        Message(
+            statement("session/spelling.sql.j2"),
+            observe.look(work.target, [adoption.contract]),
+            *checks.fragments(work.target.checks),
+        )
+    )
     catalog = next(Catalog.of(row, adoption.contract) for row in answer.rows if "unmatched" in row)
     found = [row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row]
     if violations := (*contract.compare(adoption.contract, catalog, major).violations, *found):

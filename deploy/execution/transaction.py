@@ -14,10 +14,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from deploy.connection.message import Answer, Fragment, Message
-from deploy.errors import BUSY, HostFailed, SqlError, StatementFailed
+from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
 from deploy.execution.work import Progress, Work, check_lock
@@ -71,7 +72,7 @@ class Deadline:
 
 
 def is_busy(error: SqlError) -> bool:
-    return error.sqlstate in BUSY
+    return error.is_busy
 
 
 def retry_hint(settings: Settings) -> str:
@@ -111,15 +112,15 @@ def under_lock(
     format_error: Callable[[SqlError], HostFailed] = HostFailed.of,
     own_session: Migration | None = None,
 ) -> Steps[Commit | Skip]:
-    """Make the attempt for one version of the ledger in a transaction under the lock, again while something is busy.
+    """In its turn among the hosts of this run, make the attempt for one version of the ledger in a transaction under the lock,
+    again while something is busy.
 
     Where the ledger shows that another process has done it, `already_done` gives the text, and there is no attempt. The lock
     is the transaction's; with `own_session`, the file that needs it, it is the session's. Raises HostFailed.
     """
     exists = progress.ledger_exists
-    deadline = Deadline(work.settings.lock_wait)
 
-    def transact() -> Steps[Commit | Skip]:
+    def transact(deadline: Deadline) -> Steps[Commit | Skip]:
         nonlocal exists
         while True:
             transaction = yield from _take_lock(work, version, exists, deadline, own_session)
@@ -138,9 +139,9 @@ def under_lock(
                 return outcome
             deadline.pause()
 
-    def ends_clean() -> Steps[Commit | Skip]:
+    def ends_clean(deadline: Deadline) -> Steps[Commit | Skip]:
         try:
-            return (yield from transact())
+            return (yield from transact(deadline))
         except StatementFailed:
             raise  # the connection has rolled back; the session is reset when the ledger is read again
         except Exception:
@@ -157,7 +158,10 @@ def under_lock(
         return Skip(done) if done is not None else None
 
     try:
-        return (yield from retry_while_busy(ends_clean, deadline, already_done=look, may_retry=_may_retry))
+        with work.queue.turn() as waited:
+            deadline = Deadline(work.settings.lock_wait - waited)
+            attempt_again = partial(ends_clean, deadline)
+            return (yield from retry_while_busy(attempt_again, deadline, already_done=look, may_retry=_may_retry))
     except StatementFailed as failed:
         raise _host_failed(failed.error, work, format_error) from None
 
@@ -194,7 +198,7 @@ def rolled_back(settings: str, sql: str, attempt: Callable[[Answer], Steps[T]], 
 
     The attempt sees errors in answers; after one the connection has rolled back already.
     """
-    message = Message(_begin(settings, _SCRATCH), sql, statement_timeout=statement_timeout)
+    message = Message(_begin(settings + _spelling(), _SCRATCH), sql, statement_timeout=statement_timeout)
     yield message
     steps = attempt(message.answer)
     try:
@@ -213,7 +217,11 @@ def rolled_back(settings: str, sql: str, attempt: Callable[[Answer], Steps[T]], 
 
 def snapshot(settings: str, *queries: Fragment | str) -> Message:
     """Queries in one snapshot and one message, a whole transaction that only reads; `settings` are its SET LOCAL statements."""
-    return Message(_begin(settings, _SNAPSHOT), *queries, _COMMIT)
+    return Message(_begin(settings + _spelling(), _SNAPSHOT), *queries, _COMMIT)
+
+
+def _spelling() -> str:
+    return statement("session/spelling.sql.j2")
 
 
 def _take_lock(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from deploy.connection.lock_queue import LockQueue
 from deploy.connection.message import Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed
@@ -24,7 +25,7 @@ class Work:
     """The work on one host: its target, its ledger, the server that the plan was made for.
 
     `history` is the quoted name of the audit trail, None when none is wanted. `log` shows the operator a line. `login_pid` gives
-    the process id that the connection was given at its login.
+    the process id that the connection was given at its login. In `queue` other hosts of this run are that need the same lock.
     """
 
     target: Target
@@ -33,13 +34,20 @@ class Work:
     history: str | None
     log: Callable[[str], None]
     login_pid: Callable[[], int | None]
+    queue: LockQueue
 
     @classmethod
     def of(
-        cls, target: Target, plan: Plan, observation: Observation, log: Callable[[str], None], login_pid: Callable[[], int | None]
+        cls,
+        target: Target,
+        plan: Plan,
+        observation: Observation,
+        log: Callable[[str], None],
+        login_pid: Callable[[], int | None],
+        queue: LockQueue,
     ) -> Work:
         handle = LedgerHandle(plan.ledger, target.settings.owner, ledger.lock_key(observation.database))
-        return cls(target, handle, observation.server, plan.history, log, login_pid)
+        return cls(target, handle, observation.server, plan.history, log, login_pid, queue)
 
     @property
     def settings(self) -> Settings:

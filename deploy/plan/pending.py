@@ -9,7 +9,7 @@ from deploy.plan import history, invalid_indexes, ledger, privileges
 from deploy.plan.ledger import Comparison
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target, qualified
-from deploy.problems import Problem, quoted
+from deploy.problems import Problem, first_few, quoted
 from deploy.source.migrations import Migration
 
 
@@ -45,12 +45,16 @@ def plan(target: Target, observation: Observation, *, will_run: bool = True) -> 
     name = ledger_name(target, observation)
     problem = None
     if not observation.in_recovery:
-        problem = privileges.ledger_read_problem(target, observation) or _context(target, observation, compared)
+        problem = (
+            privileges.ledger_read_problem(target, observation)
+            or _ledger_elsewhere(target, observation)
+            or _context(target, observation, compared)
+        )
         if problem is None and will_run and compared.pending:
             problem = cannot_run(target, observation, compared.pending)
     return Plan(
         pending=() if problem or observation.in_recovery else compared.pending,
-        notes=_notes(observation, compared, name) if problem is None else (),
+        notes=_notes(target, observation, compared, name) if problem is None else (),
         problem=problem,
         ledger=name,
         creates_ledger=not observation.ledger.exists,
@@ -78,6 +82,21 @@ def _in_ledger_schema(target: Target, observation: Observation, table: str) -> s
     """A table in the schema of the ledger; as the search_path will have it while schemas are still to be made."""
     schema = observation.ledger.schema or target.ledger_schema
     return qualified(schema or (None if observation.missing_schemas else observation.schema.name), table)
+
+
+def _ledger_elsewhere(target: Target, observation: Observation) -> Problem | None:
+    """Why no ledger is made where the role's search_path leads: one is there already, in a schema that the path has lost."""
+    if target.ledger_schema is not None or observation.ledger.exists or not observation.ledger_schemas:
+        return None
+    table, role = target.source.sqlx.ledger_table, observation.role.name
+    there = [qualified(schema, table) for schema in observation.ledger_schemas]
+    schema = observation.ledger_schemas[0]
+    return Problem(
+        "ledger-mismatch",
+        f"this database has ledger {first_few(there)}, and the search_path of role {quoted(role)} leads to schema "
+        f"{quoted(observation.schema.name)}, where a second one would be made and every file run again",
+        f"set `schema` to {quoted(schema)} to go on there, or to {quoted(observation.schema.name)} to begin a ledger of its own",
+    )
 
 
 def _repairable(target: Target, observation: Observation) -> set[int]:
@@ -158,16 +177,19 @@ def pooled_problem(migration: Migration) -> Problem:
     )
 
 
-def _notes(observation: Observation, compared: Comparison, name: str) -> tuple[str, ...]:
+def _notes(target: Target, observation: Observation, compared: Comparison, name: str) -> tuple[str, ...]:
     notes = []
     if observation.in_recovery:
         notes.append("standby: verified only")
+    source = target.source
+    if source.sqlx.path is not None and source.sqlx.path.parent != source.path.parent:
+        notes.append(f"{source.sqlx.path} names {source.path} and is used: its ledger is {name}")
     notes += [f"{migration}: recorded by another formatting of this file; contract holds" for migration in compared.reformatted]
     if compared.foreign and compared.problem is None:
         notes.append(f"{len(compared.foreign)} migration(s) in the ledger belong to another source; left alone")
     schemas = observation.ledger_schemas
     if len(schemas) > 1:
-        notes.append(f"this database holds {len(schemas)} ledgers, in schemas {', '.join(schemas)}; {name} is used")
+        notes.append(f"this database holds {len(schemas)} ledgers, in schemas {first_few(schemas)}; {name} is used")
     if compared.pending and not observation.in_recovery:
         what = "new objects" if observation.ledger.exists else f"new objects and ledger {name}"
         notes.append(f"{what} will belong to role {quoted(observation.role.acting)}")

@@ -9,7 +9,7 @@ command around it (pyinfra's API, or a verb without a `@postgres` host) a run ha
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -43,6 +43,8 @@ class ReportingVerb(Protocol):
 
     name: str
     reports: Reports
+
+    def check(self, line: CommandLine, words: Sequence[Any], given: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Run(BaseStateCallback):
 
     @classmethod
     def attach(cls, state: State) -> Run:
-        """The run of a state. Raises RunRefused when the report of the verb that was called can't be written."""
+        """The run of a state. Raises RunRefused for a command line that can't be run, and a report that can't be written."""
         attached = next((handler for handler in state.callback_handlers if isinstance(handler, cls)), None)
         if attached is not None:
             return attached
@@ -117,15 +119,17 @@ class Run(BaseStateCallback):
             self.begun = Begun(verb, arguments, files.prepare(report, names) if report is not None else None)
 
     def _begin_called_verb(self, line: CommandLine) -> None:
-        """The verb that the command line names begins with the run: it is not called when no host can be connected."""
+        """The verb that the command line names begins with the run, before any connection, and is called after all of them."""
         from pyinfra_cli.commands import get_func_and_args  # its command is around us; importing it patches a process
         from pyinfra_cli.util import try_import_module_attribute
 
         word = line.operations[0]
         verb = None if word.endswith(".py") else try_import_module_attribute(word, raise_for_none=False)
         if isinstance(verb, ReportingVerb):
-            _, (_, arguments) = get_func_and_args(list(line.operations))
-            self.begin(verb, {key: arguments[key] for key in arguments if key != "report"}, arguments.get("report"))
+            _, (words, arguments) = get_func_and_args(list(line.operations))
+            given = {key: value for key, value in arguments.items() if key != "report"}
+            self.begin(verb, given, arguments.get("report"))
+            verb.check(line, words, given)
 
     def host_connect_error(self, state: State, host: Host, error: Exception) -> None:  # type: ignore[override]
         Run.current(host).failed(Problem("connection", str(error)))

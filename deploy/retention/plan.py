@@ -27,6 +27,7 @@ class Plan:
 
     settings: Settings
     server: Server
+    database: str
     cutoffs: Cutoffs | None = None
     spans: tuple[Span, ...] = ()
     expired: tuple[Expired, ...] = ()
@@ -50,8 +51,9 @@ def read(values: Settings, cutoffs: Cutoffs | None, check_server: Callable[[Serv
     found = yield from _ask(expiry.preflight(values, cutoffs), values)
     server = Server.of(found)
     check_server(server)
+    database = found.value("database")
     if server.in_recovery:
-        return Plan(values, server)
+        return Plan(values, server, database)
     if (problem := messages.problem(found)) is not None:
         raise HostFailed(problem)
     if found.value("role") != values.owner:
@@ -63,7 +65,7 @@ def read(values: Settings, cutoffs: Cutoffs | None, check_server: Callable[[Serv
         Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
         for span, row in zip(spans, counted.rows, strict=True)
     )
-    return Plan(values, server, cutoffs, spans, expired)
+    return Plan(values, server, database, cutoffs, spans, expired)
 
 
 def _ask(message: Message, values: Settings) -> Steps[Answer]:

@@ -79,15 +79,15 @@ def parse_name(name: str) -> tuple[int, str, Kind] | None:
 
 
 def load(path: Path, variables: Mapping[str, Any] | None = None) -> Source:
-    """Read, render with `variables` and check the folder `path`. Raises RunRefused, naming the file."""
+    """Read, render with `variables` and check the folder `path`, or that of the crate there. Raises RunRefused, naming the file."""
     try:
         plain = json.loads(json.dumps(variables or {}))
     except (TypeError, ValueError):
         text = "data key 'variables': contains a value that is not JSON"
         raise RunRefused(Problem("settings", text, "use texts, numbers, lists and mappings")) from None
+    path, sqlx = sqlx_toml.find(path)
     if not path.is_dir():
         raise source_refused(path, "no such folder of migrations", "set `migrations` to one that exists")
-    sqlx = sqlx_toml.load(path.parent)
     templates = Templates(path)
     found: dict[tuple[int, bool], Migration] = {}
     for entry in sorted(path.iterdir()):

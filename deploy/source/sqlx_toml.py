@@ -1,4 +1,4 @@
-"""SQLx's own settings file, `sqlx.toml` beside the folder of migrations: what of its `[migrate]` changes what is applied.
+"""SQLx's own settings file `sqlx.toml`, at the root of a crate: what of its `[migrate]` changes what is applied, and where that is.
 
 The keys are those of sqlx-core/src/config/migrate.rs (0.9); the others only concern `sqlx migrate add`. Names are SQL there,
 quoted or not, and are read as Postgres reads them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ else:
     import tomli as tomllib
 
 FILE = "sqlx.toml"
+
+_FOLDER = "migrations"
+"""Where SQLx looks in a crate that says nothing else."""
 
 _IDENTIFIER = r'(?:"(?:[^"\0]|"")+"|[^\W\d][\w$]*)'
 _NAME = re.compile(rf"\s*(?:({_IDENTIFIER})\s*\.\s*)?({_IDENTIFIER})\s*")
@@ -33,6 +36,29 @@ class SqlxToml:
     ledger_table: str = "_sqlx_migrations"
     create_schemas: tuple[str, ...] = ()
     ignored_chars: str = ""
+    migrations_dir: str | None = None
+    """The folder of migrations, relative to that of the file."""
+    path: Path | None = field(default=None, compare=False)
+    """The file, where there is one."""
+
+
+def find(path: Path) -> tuple[Path, SqlxToml]:
+    """The folder of migrations that `path` names, a crate or that folder itself, and its settings. Raises RunRefused.
+
+    Of a crate its sqlx.toml says where. For a folder the one beside it counts, unless it names another, or else the nearest above
+    it in its repository that names it.
+    """
+    crate = load(path)
+    if crate.path is not None and (crate.migrations_dir is not None or (path / _FOLDER).is_dir()):
+        return (path / (crate.migrations_dir or _FOLDER)).resolve(), crate
+    for place in path.parents:
+        found = load(place)
+        named = (place / (found.migrations_dir or _FOLDER)).resolve()
+        if found.path is not None and (named == path or (place == path.parent and not named.is_dir())):
+            return path, found
+        if (place / ".git").exists():
+            break
+    return path, SqlxToml()
 
 
 def load(folder: Path) -> SqlxToml:
@@ -52,7 +78,11 @@ def load(folder: Path) -> SqlxToml:
     characters = _strings(path, "ignored-chars", migrate)
     if wrong := [text for text in characters if len(text) != 1]:
         raise source_refused(path, f"ignored-chars: {wrong[0]!r} is not one character")
-    return SqlxToml(schema, table, tuple(sorted({name for _, name in schemas})), "".join(sorted(set(characters))))
+    folder_name = migrate.get("migrations-dir")
+    if folder_name is not None and (not isinstance(folder_name, str) or "\0" in folder_name):
+        raise source_refused(path, f"migrations-dir: {folder_name!r} must be the path of a folder")
+    create_schemas = tuple(sorted({name for _, name in schemas}))
+    return SqlxToml(schema, table, create_schemas, "".join(sorted(set(characters))), folder_name, path)
 
 
 def _strings(path: Path, key: str, table: dict[str, Any]) -> list[str]:

@@ -43,6 +43,9 @@ retention_days = 90
 health_retention_days = None
 batch_rows = 10_000
 
+# Data keys of other deploys that look like a misspelt one of these, as "schemas" does: they are left alone.
+other_keys = None
+
 # Hosts of wave 0 finish before any host of wave 1 starts.
 wave = 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.files import write
-from support.operator import finish, inventory_file, start
+from support.operator import Pyinfra, finish, inventory_file, start
 from support.servers import Database
 from support.sessions import OURS, session, until_found
 from support.sqlx import HOST, ledger, locks, start_deploy, start_library, start_sqlx
@@ -138,3 +138,33 @@ def test_a_lock_is_released_on_every_path(database: Database, tmp_path: Path) ->
     assert [locks(one) for one in failing] == ["0"] * len(bad)
     result = finish(running)
     assert (result.code, [result.lines(f"@postgres/{number}") != [] for number in range(len(bad))]) == (1, [True] * len(bad))
+
+
+def schema_hosts(database: Database, count: int, **data: object) -> dict[str, dict[str, object]]:
+    database.psql(" ".join(f"CREATE SCHEMA IF NOT EXISTS s_{n};" for n in range(count)))
+    return {f"@postgres/s_{n}": {**database.data, "schema": f"s_{n}", **data} for n in range(count)}
+
+
+def test_hosts_that_are_schemas_of_one_database_wait_for_each_other_beyond_lock_wait(
+    pyinfra: Pyinfra, database: Database, tmp_path: Path
+) -> None:
+    """Each file takes as long as `lock_wait` allows to wait for others."""
+    source = write(tmp_path / "migrations", {"1_a.sql": "CREATE TABLE t (); SELECT pg_sleep(0.4)"})
+    hosts = schema_hosts(database, 12, migrations=str(source), lock_wait="400ms")
+    got = pyinfra(hosts, "-y", "deploy.apply", environment=database.server.environment())
+    assert got.code == 0, got.out
+    assert all(len(ledger(database, f"s_{n}._sqlx_migrations")) == 1 for n in range(12))
+
+
+def test_they_wait_for_somebody_else_together_and_not_one_after_another(
+    pyinfra: Pyinfra, database: Database, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "migrations", {"1_a.sql": "CREATE TABLE t ()"})
+    hosts = schema_hosts(database, 6, migrations=str(source), lock_wait="5s")
+    with session(database, "night-shift") as holder:
+        holder.execute(f"SELECT pg_advisory_lock({lock_key(database.name)})".encode())
+        started = time.monotonic()
+        got = pyinfra(hosts, "-y", "deploy.apply", environment=database.server.environment())
+        assert time.monotonic() - started < 25
+    assert got.code == 1
+    assert all(any("application night-shift" in line for line in got.lines(host)) for host in hosts), got.out

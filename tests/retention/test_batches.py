@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support.operator import finish, inventory_file, start
-from support.purge_data import ADVISORY, HOST, SLOW, Purge, events, scans
+from support.operator import Pyinfra, finish, inventory_file, start
+from support.project import MIGRATION
+from support.purge_data import ADVISORY, EVENTS, HOST, SLOW, Purge, events, scans
 from support.servers import Database
 from support.waiting import until
 
@@ -163,3 +164,13 @@ def test_a_table_that_is_locked_as_a_whole_is_tried_again(aged: Database, purge:
         night_shift.rollback()
         assert run.result().code == 0, run.result().out
     assert events(aged) == 89
+
+
+def test_hosts_that_are_schemas_of_one_database_are_purged_one_after_another(pyinfra: Pyinfra, database: Database) -> None:
+    hosts = {}
+    for n in range(12):
+        database.psql(f"CREATE SCHEMA s_{n}; SET search_path = s_{n}; {MIGRATION.read_text()}; {EVENTS.format(days=95)}; {SLOW}")
+        hosts[f"@postgres/s_{n}"] = {**database.data, "schema": f"s_{n}"}
+    got = pyinfra(hosts, "-y", "deploy.purge", environment=database.server.environment())
+    assert got.code == 0, got.out
+    assert all(database.psql(f"SELECT count(*) FROM s_{n}.integration_events") == "89" for n in range(12))  # noqa: S608

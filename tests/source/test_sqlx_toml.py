@@ -43,7 +43,7 @@ def test_a_table_name_is_read_as_postgres_reads_it(tmp_path: Path, name: str, sc
 
 def test_keys_that_are_about_other_things_are_left_alone(tmp_path: Path) -> None:
     text = "[common]\ndatabase-url-var = 'X'\n[migrate]\nmigrations-dir = 'x'\n[migrate.defaults]\nmigration-type = 'simple'\n"
-    assert sqlx_toml.load(write(tmp_path, {"sqlx.toml": text})) == SqlxToml()
+    assert sqlx_toml.load(write(tmp_path, {"sqlx.toml": text})) == SqlxToml(migrations_dir="x")
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,54 @@ def test_what_is_said_of_a_renamed_ledger_names_it(pyinfra: Pyinfra, database: D
     assert (got.code, want in got.lines(HOST)) == (1, True), got.out
     got = deploy(pyinfra, database, "deploy.verify", **data)
     assert f"violation: My Ledger: expected owner postgres, found owner {other}" in got.lines(HOST), got.out
+
+
+CRATE = """[migrate]
+migrations-dir = "db/migrations"
+table-name = "_billing_migrations"
+"""
+
+
+@pytest.mark.parametrize("named", ["crate", "crate/db/migrations"])
+def test_a_crate_and_its_folder_lead_to_the_ledger_that_the_crates_sqlx_toml_names(
+    pyinfra: Pyinfra, database: Database, tmp_path: Path, named: str
+) -> None:
+    """The service has migrated with its own `table-name`: nothing is applied again, and the file that was used is named."""
+    write(tmp_path / ".git", {})
+    write(tmp_path / "crate", {"sqlx.toml": CRATE, "Cargo.toml": ""})
+    source = write(
+        tmp_path / "crate" / "db" / "migrations", {"1_a.sql": "CREATE TABLE a (n int)", "2_b.sql": "INSERT INTO a VALUES (1)"}
+    )
+    assert sqlx(database, source, "run").code == 0
+    database.psql("ALTER TABLE _sqlx_migrations RENAME TO _billing_migrations")
+    got = deploy(pyinfra, database, "deploy.apply", migrations=str(tmp_path / named))
+    assert (got.code, got.change("Migrate")) == (0, "no change"), got.out
+    toml = tmp_path / "crate" / "sqlx.toml"
+    assert f'{toml} names {source} and is used: its ledger is "public"."_billing_migrations"' in got.lines(HOST)
+    assert database.psql("SELECT count(*) FROM a; SELECT to_regclass('_sqlx_migrations')") == "1"
+
+
+def test_a_sqlx_toml_that_names_another_folder_or_stands_outside_the_repository_is_not_used(tmp_path: Path) -> None:
+    table = "[migrate]\ntable-name = 'outside'\nmigrations-dir = 'repository/service/migrations'\n"
+    write(tmp_path, {"sqlx.toml": table})
+    write(tmp_path / "repository" / ".git", {})
+    source = write(tmp_path / "repository" / "service" / "migrations", {"1_a.sql": "SELECT 1"})
+    assert migrations.load(source).sqlx == SqlxToml()
+    other = write(tmp_path / "repository" / "service" / "other", {"1_a.sql": "SELECT 1"})
+    write(other.parent, {"sqlx.toml": "[migrate]\ntable-name = 'theirs'\nmigrations-dir = 'other'\n"})
+    assert migrations.load(source).sqlx == SqlxToml(), "it names the other folder"
+    assert migrations.load(other).sqlx.ledger_table == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("3", "{toml}: migrations-dir: 3 must be the path of a folder"),
+        ("'nowhere'", "{crate}/nowhere: no such folder of migrations; set `migrations` to one that exists"),
+    ],
+)
+def test_a_crate_whose_folder_is_not_there_is_refused(tmp_path: Path, value: str, reason: str) -> None:
+    crate = write(tmp_path / "crate", {"sqlx.toml": f"[migrate]\nmigrations-dir = {value}\n"})
+    with pytest.raises(RunRefused) as caught:
+        migrations.load(crate)
+    assert str(caught.value) == reason.format(crate=crate, toml=crate / "sqlx.toml")
