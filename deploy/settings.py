@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
@@ -21,8 +21,14 @@ from deploy.spelling import is_misspelt
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def milliseconds(value: object) -> int:
+class Milliseconds(int):
+    """A time that was read."""
+
+
+def milliseconds(value: object) -> Milliseconds:
     """`"2s"`, `"1.5min"` or 0, to milliseconds. Without a unit Postgres reads milliseconds, and a person seconds."""
+    if isinstance(value, Milliseconds):
+        return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)?", str(value).strip())
     if isinstance(value, bool) or match is None:
         raise ValueError("expected a time such as '2s', '500ms' or 0")
@@ -34,7 +40,7 @@ def milliseconds(value: object) -> int:
         raise ValueError("expected a time of at least 1ms, or 0")
     if result > 2**31 - 1:
         raise ValueError("expected a time of at most 24 days")
-    return result
+    return Milliseconds(result)
 
 
 def identifier(value: object) -> str:
@@ -86,7 +92,7 @@ def _path(value: str) -> str:
     return value
 
 
-Duration = Annotated[int, BeforeValidator(milliseconds)]
+Duration = Annotated[Milliseconds, PlainValidator(milliseconds)]
 Identifier = Annotated[str, BeforeValidator(identifier)]
 Days = Annotated[int, Field(ge=1, le=1_000_000)]
 Folder = Annotated[str, Field(min_length=1), AfterValidator(_path)]
@@ -129,10 +135,10 @@ class Settings:
     contract: Annotated[Folder | None, Key("folder of contracts", default="the packaged ones; another source: none")] = None
     checks: Annotated[Folder | None, Key("folder of checks", default="the packaged ones; another source: none")] = None
     ignore_missing: Annotated[bool, Key("ledger rows that the source doesn't have belong to others", False)] = True
-    lock_timeout: Annotated[Duration, Key("how long a statement waits for a lock", 0)] = 2_000
-    statement_timeout: Annotated[Duration, Key("how long a statement may run", 0)] = 60_000
-    lock_wait: Annotated[Duration, Key("how long to wait for another migrator, or to retry a busy table")] = 60_000
-    replay_wait: Annotated[Duration, Key("how long to wait until a standby has replayed the migration")] = 30_000
+    lock_timeout: Annotated[Duration, Key("how long a statement waits for a lock", 0)] = Milliseconds(2_000)
+    statement_timeout: Annotated[Duration, Key("how long a statement may run", 0)] = Milliseconds(60_000)
+    lock_wait: Annotated[Duration, Key("how long to wait for another migrator, or to retry a busy table")] = Milliseconds(60_000)
+    replay_wait: Annotated[Duration, Key("how long to wait until a standby has replayed the migration")] = Milliseconds(30_000)
     query_budget_ms: Annotated[int, Field(ge=1), Key("budget of a named query, in milliseconds")] = 100
     probe_rows: Annotated[int, Field(ge=0), Key("rows of the probes (0: no probe)")] = 0
     retention_days: Annotated[Days, Key("days that `deploy.purge` keeps events")] = 90

@@ -24,10 +24,15 @@ _ANOTHER_NAME = re.compile(r"@(?:(?:postgres|pgservices|pgdatabases|ssh|docker)/
 
 
 def check_name(connector: str, name: str | None) -> None:
-    """Raise InventoryError for two names of hosts in one: Python joins texts between which a comma is missing."""
+    """Raise RunRefused for two names of hosts in one: Python joins texts between which a comma is missing."""
     if name and (second := _ANOTHER_NAME.search(name)):
+        from deploy.errors import RunRefused
+        from deploy.problems import Problem
+
         first, rest = f"@{connector}/{name[: second.start()]}", name[second.start() :]
-        raise InventoryError(f"@{connector}/{name} is two names of hosts; put a comma between {first!r} and {rest!r}")
+        raise RunRefused(
+            Problem("settings", f"{first + rest!r} is two names of hosts", f"put a comma between {first!r} and {rest!r}")
+        )
 
 
 class PostgresConnector(BaseConnector):

@@ -14,7 +14,7 @@ from support.sqlx import deploy, ledger, sqlx
 
 from deploy.plan import history
 
-TEMPLATE = "CREATE TABLE t (v text DEFAULT {{ note | literal }}); -- {{ region }} {{ db_password }}\n"
+TEMPLATE = "CREATE TABLE t (v text DEFAULT {{ note | literal }}); -- {{ region | literal }} {{ db_password | literal }}\n"
 VARIABLES = {"note": "one", "region": "eu", "db_password": "hunter2"}
 
 
