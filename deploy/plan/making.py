@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from deploy.errors import HostFailed
 from deploy.plan.merging import is_same, merge
 from deploy.problems import Problem
+from deploy.source import contracts
 from deploy.source.contracts import RELATIONS, Contract, Entry, SchemaObject
 
 
@@ -35,13 +36,16 @@ def make(looks: Mapping[str, Look], existing: Sequence[Contract], schemas: Seque
         raise HostFailed(Problem("contract", "hosts differ, so nothing was written", "make them alike"), *merged.differing)
     version = versions.pop()
     majors = {look.major for look in looks.values()}
-    known = next((one for one in existing if one.version == version), None)
-    before = next((one for one in reversed(existing) if one.version < version), None)
     made = Contract(version, version, merged.entries, schemas=tuple(schemas), majors=tuple(sorted(majors)))
-    if known is not None:
-        return _renewed(known, made)
+    covering = contracts.of_version(existing, version)
+    if covering is not None and covering.version == version:
+        return _renewed(covering, made)
+    before = covering or next((one for one in reversed(existing) if one.version < version), None)
     if before is not None and _says_the_same(before, made):
-        return replace(before, through=version)
+        return replace(_renewed(before, made), through=max(before.through, version))
+    if covering is not None:
+        text = f"{contracts.file_name(covering.version)} holds through {covering.through}, and these hosts differ from it"
+        raise HostFailed(Problem("contract", text, f"set its `through` below {version}, then run the command again"))
     return made
 
 
@@ -61,6 +65,9 @@ def _renewed(known: Contract, made: Contract) -> Contract:
 
 
 def _says_the_same(before: Contract, made: Contract) -> bool:
-    accepted = {(entry.kind, entry.name, entry.part_of): set(entry.spellings) for entry in before.entries}
-    now = {(entry.kind, entry.name, entry.part_of): set(entry.spellings) for entry in made.entries}
-    return accepted.keys() == now.keys() and all(spellings <= accepted[key] for key, spellings in now.items())
+    """Whether nothing differs but spellings."""
+    accepted = {(entry.kind, entry.name, entry.part_of): entry.spellings for entry in before.entries}
+    now = {(entry.kind, entry.name, entry.part_of): entry.spellings for entry in made.entries}
+    return accepted.keys() == now.keys() and all(
+        any(is_same(spelling, text) for spelling in accepted[key]) for key, spellings in now.items() for text in spellings
+    )

@@ -136,3 +136,43 @@ def test_a_host_where_nothing_is_applied_has_no_contract(pyinfra: Pyinfra, datab
     ran = pyinfra({HOST: data}, "-y", "deploy.contract", f"out={tmp_path / 'contract'}")
     want = "no contract can be made: migration 1 is not recorded; run deploy.apply first"
     assert (ran.code, want in ran.lines(HOST), (tmp_path / "contract").exists()) == (1, True, False), ran.out
+
+
+def test_a_restored_schema_without_its_ledger_is_adopted_in_one_run(
+    pyinfra: Pyinfra, database: Database, neighbour: Database, tmp_path: Path
+) -> None:
+    """What leaves no trace is named, and recorded only when asked for by its version."""
+    out = tmp_path / "contract"
+    for upto in (1, 2, 3):
+        data = {**database.data, "migrations": source(tmp_path, upto)}
+        assert pyinfra({HOST: data}, "-y", "deploy.apply").code == 0
+        assert pyinfra({HOST: data}, "-y", "deploy.contract", f"out={out}").code == 0
+    neighbour.psql(database.server.client("pg_dump", "--exclude-table=_sqlx_migrations", database.name))
+    data = {**neighbour.data, "migrations": data["migrations"], "contract": str(out)}
+    respelt = pyinfra({HOST: data}, "-y", "deploy.adopt")
+    assert respelt.code == 1 and any("shop_name_check: expected CHECK" in line for line in respelt.lines(HOST)), respelt.out
+
+    # spellings after a restore are learnt by a host that was restored
+    learnt = neighbour.server.database()
+    learnt.psql(database.server.client("pg_dump", database.name))
+    both = {
+        HOST: {**database.data, "migrations": data["migrations"]},
+        "@postgres/r": {**learnt.data, "migrations": data["migrations"]},
+    }
+    (out / "1.toml").unlink()
+    made = pyinfra(both, "-y", "deploy.contract", f"out={out}")
+    assert made.code == 0, made.out
+    learnt.drop()
+    assert [(one.version, one.through) for one in contracts.load(out)] == [(2, 3)]
+
+    adopted = pyinfra({HOST: data}, "-y", "deploy.adopt")
+    assert adopted.code == 0, adopted.out
+    assert [line for line in adopted.lines(HOST) if line.startswith(("adopted", "3 "))] == [
+        "3 data: leaves no trace in the catalogs, so nothing proves it; to=3 would record it",
+        "adopted 1 shop: contract holds, recorded without running it",
+        "adopted 2 view: contract holds, recorded without running it",
+    ]
+    assert neighbour.psql("SELECT version FROM _sqlx_migrations ORDER BY 1").splitlines() == ["1", "2"]
+    assert pyinfra({HOST: data}, "-y", "deploy.adopt", "to=4").code == 1
+    assert pyinfra({HOST: data}, "-y", "deploy.adopt", "to=3").code == 0
+    assert pyinfra({HOST: data}, "-y", "deploy.verify").code == 0
