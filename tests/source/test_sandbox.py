@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 from support.files import write
 from support.operator import Pyinfra, ended, run
 from support.servers import Database
 
 from deploy.errors import RunRefused
-from deploy.source import checks, migrations
+from deploy.plan.target import qualified
+from deploy.source import checks, migrations, queries
+from deploy.statements.rendering import Templates
 
 
 def rendered(folder: Path, template: str, **variables: Any) -> str:
@@ -135,6 +138,7 @@ PASSES = {
     "{{ name | raw_sql }}": EVIL,
     "{{ ('a_' ~ name) | ident }}": '"a_x\'; DROP TABLE y; --"',
     "{{ nothing | literal }} {{ minus | literal }}": "NULL  -1",
+    "{% set kind = 'x' %}{{ kind | literal }} {{ kind | ident | literal }}": "'x' '\"x\"'",
     "{{ names | map('ident') | join(', ') }}": '"x\'; DROP TABLE y; --", "b"',
     "{{ rows | map(attribute='name') | map('literal') | join(',\n') | indent }}": "'x''; DROP TABLE y; --'",
     "{{ 'a' }}{{ 'a' ~ 'b' }}{{ none }}{{ true }}{{ -1 }}{{ 'ab' | upper }}": "aabNoneTrue-1AB",
@@ -170,6 +174,15 @@ def test_what_is_quoted_or_the_templates_own_passes(template: str, want: str, tm
     else:
         got = rendered(tmp_path, template, **VARIABLES, one=1, half=0.5, yes=True)
     assert got == want
+
+
+@pytest.mark.parametrize("folder", [migrations.packaged(), checks.packaged(), queries.packaged()], ids=lambda folder: folder.name)
+def test_the_packaged_templates_render_to_the_same_bytes_as_without_the_sandbox(folder: Path) -> None:
+    given = {"schema": "public", "owner": "o", "ledger": qualified("s", "l"), "ledger_schema": "s", "ledger_table": "l"}
+    plain = Templates(folder, environment=jinja2.Environment)
+    for path in folder.glob("*.sql.j2"):
+        got = Templates(folder).render(path.name, **given, query_budget_ms=100)
+        assert got == plain.render(path.name, **given, query_budget_ms=100)
 
 
 OUTSIDE = ["{% include NAME %}", "{% import NAME as x %}", "{% from NAME import x %}", "{% extends NAME %}", "{% include [NAME] %}"]
