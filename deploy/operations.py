@@ -73,6 +73,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     observation = _observe(target)
     plan = pending.plan(target, observation, will_run=False)
     if observation.in_recovery:
+        _current().nothing_to_do = True
         host.noop("standby: nothing was reverted")
         return
     chosen = reversal.plan(target.source, observation.ledger.rows, to, allow_data_loss=allow_data_loss)
@@ -81,6 +82,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     if problem is not None:
         raise HostFailed(problem)
     if not chosen.steps:
+        _current().nothing_to_do = True
         host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
     preview.show([f"to revert: {up}" for up, _ in chosen.steps], [(down.file, down.sql) for down in files])
@@ -107,6 +109,7 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
         raise HostFailed(decided.problem, *decided.details)
     migration = target.source.migrations[-1]
     if decided.action is None:
+        _current().nothing_to_do = True
         host.noop(f"{migration}: nothing to write")
         return
     if not state.is_executing and decided.action == "record":
@@ -220,7 +223,7 @@ def purge(**arguments: Any) -> Commands:
     """
     values, current = _current().target(**arguments).settings, _current()
     key = (values.retention_days, values.health_retention_days)
-    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server), _ask)
+    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server, current.reached), _ask)
     if plan.cutoffs is not None:
         current.cutoffs.setdefault(key, plan.cutoffs)
     current.purged(plan.findings(host.name))
@@ -228,6 +231,7 @@ def purge(**arguments: Any) -> Commands:
         standby_note = ["standby: left alone, its primary is the one to purge"] if plan.server.in_recovery else []
         for line in (*standby_note, *plan.expired):
             host.log(str(line))
+        current.nothing_to_do = True
         host.noop("nothing to purge")
         return
     lines = [f"would delete {table}" if table.rows else str(table) for table in plan.expired]
@@ -249,7 +253,7 @@ def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
         host.disconnect()
     Run.current(host).purged(purged.findings)
     if purged.failed is not None:
-        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, purged.summary)
+        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, before=purged.summary)
     host.log(purged.summary)
     return True
 

@@ -11,9 +11,8 @@ import pytest
 from support import versions
 from support.files import write
 from support.operator import PYINFRA, Result, inventory_file, without_colours
-from support.project import MIGRATION
 from support.purge_data import EVENTS, HEALTH
-from support.servers import Database, Server
+from support.servers import Server
 
 SETTINGS = (
     "quote_all_identifiers = on",
