@@ -194,7 +194,7 @@ def purge(**arguments: Any) -> Commands:
     """
     values, current = _current().target(**arguments).settings, _current()
     key = (values.retention_days, values.health_retention_days)
-    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server), _ask)
+    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server, current.reached), _ask)
     if plan.cutoffs is not None:
         current.cutoffs.setdefault(key, plan.cutoffs)
     current.purged(plan.findings(host.name))
@@ -223,7 +223,7 @@ def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
         host.disconnect()
     Run.current(host).purged(purged.findings)
     if purged.failed is not None:
-        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, purged.summary)
+        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, before=purged.summary)
     Run.current(host).log(purged.summary)
     return True
 

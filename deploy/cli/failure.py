@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def print_failure(state: State, host: Host, problem: Problem, *details: str) -> bool:
-    """The function of a command that fails for this problem. (pyinfra passes arguments named state and host.)"""
-    Run.current(host).failed(problem, *details)
-    return _print_red(state, host, [str(problem), *details])
+def print_failure(state: State, host: Host, problem: Problem, *details: str, before: str = "") -> bool:
+    """The function of a command that fails for this problem, and did what `before` says until then.
+
+    (pyinfra passes arguments named state and host.)
+    """
+    Run.current(host).failed(replace(problem, text=f"{before}, then failed: {problem.text}") if before else problem, *details)
+    return _print_red(state, host, [*str(problem).splitlines(), *details, *([before] if before else [])])
 
 
 def fail_in_plan(problem: Problem, *details: str) -> None:

@@ -73,6 +73,8 @@ def _headline(fleet: Fleet, broken: int) -> str:
     parts = [f"{ok} hosts OK" if ok != 1 else "1 host OK"]
     if broken:
         parts.append(f"{broken} not")
+    elif fleet.nothing_to_do:
+        parts.append("nothing to do")
     if rest:
         parts.append(f"{rest} not {'verified' if fleet.verifies else 'finished'}")
     return ", ".join(parts) + (":" if broken else "")

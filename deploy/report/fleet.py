@@ -52,6 +52,8 @@ class Fleet:
     """every check that ran on some host, or would have run"""
     verifies: bool = True
     """whether the verb verifies; else a host is ok when all of the verb's work was done there"""
+    nothing_to_do: bool = False
+    """whether the verb does not verify and found nothing to do on any host"""
     schema_version: Literal[1] = 1
 
     @computed_field  # type: ignore[prop-decorator]

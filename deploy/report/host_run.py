@@ -12,7 +12,7 @@ from pyinfra import logger
 from deploy import settings
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, RunRefused
-from deploy.findings import HostFindings, PurgeFindings
+from deploy.findings import HostFindings, PurgeFindings, Role
 from deploy.plan.making import Look
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target
@@ -47,6 +47,9 @@ class HostRun:
     problems: list[Problem] = field(default_factory=list)
     passwords: tuple[str, ...] = ()
     """Those of its connection, which are masked in what is shown as secret variables are."""
+    nothing_to_do: bool = False
+    """Whether the plan of a verb that does not verify is empty here."""
+    _reached: HostFindings | None = None
     _settings: Settings | None = None
     _observed: tuple[Target, Observation] | None = None
     _server: Server | None = None
@@ -102,6 +105,7 @@ class HostRun:
 
     def noop(self, text: str) -> None:
         """Why an operation has nothing to do."""
+        self.nothing_to_do = True
         self.host.noop(self.line(text))
 
     def observe(self, target: Target, observation: Observation) -> None:
@@ -111,6 +115,11 @@ class HostRun:
     def observation_of(self, target: Target) -> Observation | None:
         """What was read last, if it was for this target."""
         return self._observed[1] if self._observed is not None and self._observed[0] == target else None
+
+    def reached(self, database: str, server_version: str, server: Server) -> None:
+        """The host was reached and said what it is, by a verb that observes no more."""
+        role: Role = "standby" if server.in_recovery else "primary"
+        self._reached = HostFindings(self.host.name, database, server_version, role)
 
     def check_same_server(self, now: Server) -> None:
         """After each read: the server is the one that the run has seen first. Raises HostFailed."""
@@ -148,7 +157,7 @@ class HostRun:
             return replace(self._identity, problems=problems)
         if findings is not None:
             return findings
-        if not verifies and self.completed:
+        if not verifies and (self.completed or self.nothing_to_do):
             return replace(self._identity, completed=True)
         reason = self.unverified or f"the run ended before this host was {'verified' if verifies else 'finished'}"
         return replace(self._identity, not_verified=reason)
@@ -165,4 +174,4 @@ class HostRun:
             return self.findings.identity
         if self._observed is not None:
             return self.shown(self._observed[1].findings(self.host.name, ()).identity)
-        return HostFindings(self.host.name)
+        return self.shown(self._reached) if self._reached is not None else HostFindings(self.host.name)

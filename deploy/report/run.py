@@ -186,6 +186,7 @@ class Run(BaseStateCallback):
             hosts=hosts,
             checks=all_checks(hosts, self._planned_checks(begun)) if verifies else (),
             verifies=verifies,
+            nothing_to_do=not verifies and all(host.nothing_to_do for host in self._members()),
         )
 
     def purge_report(self, fleet: Fleet) -> PurgeReport:

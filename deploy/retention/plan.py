@@ -43,15 +43,21 @@ class Plan:
         return PurgeFindings(host, self.cutoffs.events, self.cutoffs.health, remaining=self.rows)
 
 
-def read(values: Settings, cutoffs: Cutoffs | None, check_server: Callable[[Server], None]) -> Steps[Plan]:
+def read(
+    values: Settings,
+    cutoffs: Cutoffs | None,
+    check_server: Callable[[Server], None],
+    reached: Callable[[str, str, Server], None],
+) -> Steps[Plan]:
     """Look whether a purge may begin, and count. Cut-offs that were taken already stay. Raises HostFailed.
 
-    `check_server` refuses another server than the run has seen before.
+    `check_server` refuses another server than the run has seen before; `reached` hears database, version and server.
     """
     found = yield from _ask(expiry.preflight(values, cutoffs), values)
     server = Server.of(found)
     check_server(server)
     database = found.value("database")
+    reached(database, found.value("server_version"), server)
     if server.in_recovery:
         return Plan(values, server, database)
     if (problem := messages.problem(found)) is not None:
@@ -61,8 +67,9 @@ def read(values: Settings, cutoffs: Cutoffs | None, check_server: Callable[[Serv
     cutoffs = Cutoffs(found.value("events_before"), found.value("health_before"))
     spans = expiry.spans(values, cutoffs)
     counted = yield from _ask(expiry.snapshot(values, [span.expired() for span in spans]), values)
+    along = {row["table"]: tuple(row["along"]) for row in found.rows if "along" in row}
     expired = tuple(
-        Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
+        Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"], along[span.table])
         for span, row in zip(spans, counted.rows, strict=True)
     )
     return Plan(values, server, database, cutoffs, spans, expired)

@@ -105,7 +105,10 @@ class _Deletion:
 
     @property
     def summary(self) -> str:
-        rows = " and ".join(f"{messages.n_rows(rows)} of {table}" for table, rows in self._deleted.items())
+        others = {table.table: table.with_others for table in self._plan.expired}
+        rows = " and ".join(
+            f"{messages.n_rows(rows)} of {table}{others[table] if rows else ''}" for table, rows in self._deleted.items()
+        )
         return f"deleted {rows} in {time.monotonic() - self._started:.1f} s"
 
     def add_to(self, findings: PurgeFindings) -> PurgeFindings:
