@@ -47,7 +47,7 @@ def assert_hidden(text: str) -> None:
 
 
 def source(folder: Path, sql: str) -> dict[str, object]:
-    files = {"1_fine.sql.j2": "CREATE TABLE fine (v text DEFAULT {{ token | literal }}); -- {{ shown }}\n", "2_x.sql.j2": sql}
+    files = {"1_fine.sql.j2": "CREATE TABLE fine (v text DEFAULT {{ token | literal }}); -- {{ shown | literal }}\n", "2_x.sql.j2": sql}
     return {"migrations": str(write(folder / "migrations", files)), "variables": VARIABLES, "secret_variables": NAMES}
 
 
