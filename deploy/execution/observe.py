@@ -9,7 +9,7 @@ from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy, snapshot
+from deploy.execution.transaction import Deadline, retry_hint, retry_while_busy, snapshot
 from deploy.plan import history, ledger, standby
 from deploy.plan.observation import Observation, observe
 from deploy.plan.target import Target, session_settings
@@ -58,7 +58,7 @@ def read(target: Target, check_server: Callable[[Server], None], login_pid: Call
         try:
             answer = yield from ask(question(target), target.settings)
         except StatementFailed as failed:
-            if failed.error.sqlstate is None or is_busy(failed.error):
+            if failed.error.sqlstate is None or failed.error.is_busy:
                 raise
             check_error = failed.error
             answer = yield from ask(question(target, ()), target.settings)
@@ -66,7 +66,7 @@ def read(target: Target, check_server: Callable[[Server], None], login_pid: Call
                 answer, check_error, not_run = yield from _one_by_one(target, answer)
     except StatementFailed as failed:
         error = failed.error
-        raise HostFailed.of(replace(error, hint=retry_hint(target.settings)) if is_busy(error) else error) from None
+        raise HostFailed.of(replace(error, hint=retry_hint(target.settings)) if error.is_busy else error) from None
     observation = observe(answer, check_error, login_pid(), not_run)
     check_server(observation.server)
     return observation
