@@ -1,7 +1,4 @@
-"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield.
-
-What is said to a server stands in `execution` and `retention`; what was found is recorded here.
-"""
+"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield."""
 
 from __future__ import annotations
 
@@ -32,6 +29,7 @@ from deploy.report.run import Run
 from deploy.retention import expiry
 from deploy.retention import plan as retention
 from deploy.retention import purge as deletion
+from deploy.source.migrations import secret_problem
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -52,10 +50,10 @@ def migrate(**arguments: Any) -> Commands:
     if problem is not None:
         raise HostFailed(problem)
     for note in plan.notes:
-        host.log(note)
+        _current().log(note)
     if not plan.pending:
-        at_target = f"{len(target.source.migrations)} migration(s) at target"
-        host.noop("standby: nothing to migrate" if observation.in_recovery else at_target)
+        count = len(target.source.migrations)
+        _current().noop("standby: nothing to migrate" if observation.in_recovery else f"{count} migration(s) at target")
         return
     preview.show([f"pending: {migration}" for migration in plan.pending], [(file.file, file.sql) for file in plan.pending])
     _check_only_primary(observation.server)
@@ -73,8 +71,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     observation = _observe(target)
     plan = pending.plan(target, observation, will_run=False)
     if observation.in_recovery:
-        _current().nothing_to_do = True
-        host.noop("standby: nothing was reverted")
+        _current().noop("standby: nothing was reverted")
         return
     chosen = reversal.plan(target.source, observation.ledger.rows, to, allow_data_loss=allow_data_loss)
     files = [down for _, down in chosen.steps]
@@ -82,8 +79,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     if problem is not None:
         raise HostFailed(problem)
     if not chosen.steps:
-        _current().nothing_to_do = True
-        host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
+        _current().noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
     preview.show([f"to revert: {up}" for up, _ in chosen.steps], [(down.file, down.sql) for down in files])
     _check_only_primary(observation.server)
@@ -104,23 +100,22 @@ def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
     plan = pending.plan(target, observation, will_run=False)
     decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum)
     for note in (*(() if plan.pending else plan.notes), *decided.notes):
-        host.log(note)
+        _current().log(note)
     if decided.problem is not None:
         raise HostFailed(decided.problem, *decided.details)
     migration = target.source.migrations[-1]
     if decided.action is None:
-        _current().nothing_to_do = True
-        host.noop(f"{migration}: nothing to write")
+        _current().noop(f"{migration}: nothing to write")
         return
     if not state.is_executing and decided.action == "record":
-        host.log(f"to record without running it: {migration}; contract holds")
+        _current().log(f"to record without running it: {migration}; contract holds")
     _check_only_primary(observation.server)
     yield from record.write(_work(target, plan, observation), migration, decided, Progress.of(plan))
 
 
 @operation()
 @failure.isolates_host
-def render(out: Path, **arguments: Any) -> Commands:
+def render(out: Path, with_secrets: bool = False, **arguments: Any) -> Commands:
     """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
     source = _current().target(**arguments).source
     stale = [
@@ -128,8 +123,10 @@ def render(out: Path, **arguments: Any) -> Commands:
         for migration in (*source.migrations, *source.down.values())
         if not (out / migration.file).is_file() or (out / migration.file).read_bytes() != migration.sql.encode()
     ]
+    if not with_secrets and (problem := secret_problem(stale, _current().secrets)) is not None:
+        raise HostFailed(problem)
     if not stale:
-        host.noop(f"{out} is up to date")
+        _current().noop(f"{out} is up to date")
     for migration in stale:
         yield FunctionCommand(_write, (out / migration.file, migration.sql.encode()), {})
 
@@ -139,9 +136,8 @@ def _write(state: State, host: Host, path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        problem = Problem("report", f"{path}: {error.strerror}", "choose another folder with out=DIR")
-        return failure.print_failure(state, host, problem)
-    host.log(f"wrote {path}")
+        return failure.print_failure(state, host, Problem("report", f"{path}: {error.strerror}", "choose another out=DIR"))
+    Run.current(host).log(f"wrote {path}")
     return True
 
 
@@ -158,25 +154,26 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     observation = _observe(target)
     if after_migration and not state.is_executing and (files := pending.plan(target, observation).pending):
         _current().not_verified(f"{len(files)} migration(s) pending, nothing was applied")
-        host.log("will be verified after the migration")
+        _current().log("will be verified after the migration")
         return
     lacking = standby.unreplayed(target.source, observation)
     if lacking and (after_migration or not target.checks or observation.violations or observation.check_error):
         if not state.is_executing:
             _current().not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
-            host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
+            _current().log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
             return
         wait = target.settings.replay_wait
-        host.log(f"standby: waits up to {wait / 1000:g} s for {len(lacking)} migration(s)")
+        _current().log(f"standby: waits up to {wait / 1000:g} s for {len(lacking)} migration(s)")
         observation = _read(target, observe.wait_for_replay(target, _current().check_same_server, _login_pid))
         if lacking := standby.unreplayed(target.source, observation):
             # where nothing was migrated before, what is wrong there need not come from the lag
-            found = () if after_migration else console.violations(observation.violations, console.console_columns(host))
-            raise HostFailed(standby.lag_problem(lacking, observation.server.replay, wait), *found)
+            found = () if after_migration else _current().shown(observation.violations)
+            problem = standby.lag_problem(lacking, observation.server.replay, wait)
+            raise HostFailed(problem, *console.violations(found, console.console_columns(host)))
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
     probed = _probe(target, observation)
-    findings = probed.add_to(observation.findings(host.name, target.check_names))
+    findings = _current().shown(probed.add_to(observation.findings(host.name, target.check_names)))
     if not target.checks:
         _current().not_verified("this source has no checks")
     else:
@@ -186,9 +183,9 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     if findings.violations or broken:
         yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *broken])
     elif not target.checks:
-        host.log("not verified: this source has no checks; set `checks`")
+        _current().log("not verified: this source has no checks; set `checks`")
     else:
-        host.log(f"verified: {observation.database} on PostgreSQL {observation.server_version} matches the contract")
+        _current().log(f"verified: {observation.database} on PostgreSQL {observation.server_version} matches the contract")
 
 
 def _probe(target: Target, observation: Observation) -> Probed:
@@ -199,18 +196,17 @@ def _probe(target: Target, observation: Observation) -> Probed:
     if reason := probe.reason_not_to(target, observation):
         probed = Probed(not_probed=reason)
     elif not state.is_executing:
-        host.log(f"will be probed with {rows:,} rows in temporary tables")
+        _current().log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
         with _connector().database.exclusive_use():  # side by side, probes would measure each other
-            probed = drive(probe.run_all(target, rows, host.log), _send)
+            probed = drive(probe.run_all(target, rows, _current().log), _send)
     for timing in probed.queries:
-        host.log(f"probed: {timing}")
-        if state.print_input:
-            for line in timing.plan.splitlines():
-                host.log(f"  {line}")
+        _current().log(f"probed: {timing}")
+        for line in timing.plan.splitlines() if state.print_input else ():
+            _current().log(f"  {line}")
     if probed.not_probed is not None:
-        host.log(f"not probed: {probed.not_probed}")
+        _current().log(f"not probed: {probed.not_probed}")
     return probed
 
 
@@ -230,9 +226,8 @@ def purge(**arguments: Any) -> Commands:
     if not plan.rows:
         standby_note = ["standby: left alone, its primary is the one to purge"] if plan.server.in_recovery else []
         for line in (*standby_note, *plan.expired):
-            host.log(str(line))
-        current.nothing_to_do = True
-        host.noop("nothing to purge")
+            _current().log(str(line))
+        _current().noop("nothing to purge")
         return
     lines = [f"would delete {table}" if table.rows else str(table) for table in plan.expired]
     preview.show(lines, [(None, str(span.batch())) for span in plan.spans])
@@ -248,13 +243,13 @@ def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
         return message.answer
 
     with _connector().database.lock_queue(plan.server, plan.database, expiry.LOCK_KEY).turn():
-        purged = drive(deletion.delete(plan, host.name, host.log), send)
+        purged = drive(deletion.delete(plan, host.name, Run.current(host).log), send)
     if purged.interrupted:
         host.disconnect()
     Run.current(host).purged(purged.findings)
     if purged.failed is not None:
         return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, before=purged.summary)
-    host.log(purged.summary)
+    Run.current(host).log(purged.summary)
     return True
 
 
@@ -295,7 +290,7 @@ def _read(target: Target, conversation: Steps[Observation]) -> Observation:
 
 def _work(target: Target, plan: Plan, observation: Observation) -> Work:
     queue = _connector().database.lock_queue(observation.server, observation.database, ledger.lock_key(observation.database))
-    return Work.of(target, plan, observation, host.log, _login_pid, queue)
+    return Work.of(target, plan, observation, _current().log, _login_pid, queue)
 
 
 def _check_only_primary(server: Server) -> None:

@@ -6,29 +6,42 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from deploy.errors import RunRefused
 from deploy.problems import Problem
+from deploy.secrets import with_environment
+from deploy.spelling import is_misspelt
 
 _UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-def milliseconds(value: object) -> int:
-    """`"2s"`, `"1.5min"` or a whole number of milliseconds, as in postgresql.conf, to milliseconds."""
+class Milliseconds(int):
+    """A time that was read."""
+
+
+def milliseconds(value: object) -> Milliseconds:
+    """`"2s"`, `"1.5min"` or 0, to milliseconds. Without a unit Postgres reads milliseconds, and a person seconds."""
+    if isinstance(value, Milliseconds):
+        return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)?", str(value).strip())
     if isinstance(value, bool) or match is None:
         raise ValueError("expected a time such as '2s', '500ms' or 0")
-    result = round(float(match[1]) * _UNITS[match[2] or "ms"])
+    number, unit = float(match[1]), match[2]
+    if unit is None and number:
+        raise ValueError(f"expected a unit: '{match[1]}s' or '{match[1]}ms'")
+    result = round(number * _UNITS[unit or "ms"])
+    if number and not result:
+        raise ValueError("expected a time of at least 1ms, or 0")
     if result > 2**31 - 1:
         raise ValueError("expected a time of at most 24 days")
-    return result
+    return Milliseconds(result)
 
 
 def identifier(value: object) -> str:
@@ -58,11 +71,33 @@ def _one_line(value: object) -> object:
     return value
 
 
-Duration = Annotated[int, BeforeValidator(milliseconds)]
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("expected more than spaces")
+    return value
+
+
+def expand_home(path: str) -> Path:
+    """A path with `~` as the user's own home. Raises ValueError for another's, and where there is none."""
+    first = path.partition("/")[0]
+    if first.startswith("~") and first != "~":
+        raise ValueError(f"{first!r} is the home of a user by name; write the whole path")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError("there is no home directory for '~'; write the whole path") from None
+
+
+def _path(value: str) -> str:
+    expand_home(value)
+    return value
+
+
+Duration = Annotated[Milliseconds, PlainValidator(milliseconds)]
 Identifier = Annotated[str, BeforeValidator(identifier)]
 Days = Annotated[int, Field(ge=1, le=1_000_000)]
-Folder = Annotated[str, Field(min_length=1)]
-Parameter = Annotated[str, BeforeValidator(_one_line)]
+Folder = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+Parameter = Annotated[str, Field(min_length=1), BeforeValidator(_one_line)]
 """A value for libpq or ssh, which would cut it silently."""
 Port = Annotated[int, Field(strict=False, ge=1, le=65535), BeforeValidator(_one_line)]
 
@@ -100,10 +135,10 @@ class Settings:
     migrations: Annotated[Folder | None, Key("folder of another source", default="the packaged ones")] = None
     checks: Annotated[Folder | None, Key("folder of checks", default="the packaged ones; another source: none")] = None
     ignore_missing: Annotated[bool, Key("ledger rows that the source doesn't have belong to others", False)] = True
-    lock_timeout: Annotated[Duration, Key("how long a statement waits for a lock", 0)] = 2_000
-    statement_timeout: Annotated[Duration, Key("how long a statement may run", 0)] = 60_000
-    lock_wait: Annotated[Duration, Key("how long to wait for another migrator, or to retry a busy table")] = 60_000
-    replay_wait: Annotated[Duration, Key("how long to wait until a standby has replayed the migration")] = 30_000
+    lock_timeout: Annotated[Duration, Key("how long a statement waits for a lock", 0)] = Milliseconds(2_000)
+    statement_timeout: Annotated[Duration, Key("how long a statement may run", 0)] = Milliseconds(60_000)
+    lock_wait: Annotated[Duration, Key("how long to wait for another migrator, or to retry a busy table")] = Milliseconds(60_000)
+    replay_wait: Annotated[Duration, Key("how long to wait until a standby has replayed the migration")] = Milliseconds(30_000)
     query_budget_ms: Annotated[int, Field(ge=1), Key("budget of a named query, in milliseconds")] = 100
     probe_rows: Annotated[int, Field(ge=0), Key("rows of the probes (0: no probe)")] = 0
     retention_days: Annotated[Days, Key("days that `deploy.purge` keeps events")] = 90
@@ -120,8 +155,16 @@ class Settings:
     ] = False
     audit: Annotated[bool, Key("record in `_deploy_history`, beside the ledger, who applied what from where")] = False
     variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
-    secret_variables: Annotated[list[str] | None, Key("names among them that are never written down")] = None
-    postgres_conninfo: Annotated[Parameter | None, Key("a libpq connection string or URL", secret=True)] = None
+    secret_variables: Annotated[
+        list[str] | dict[str, str] | None,
+        Key("names of those whose values are never shown or recorded; or each with its environment variable", secret=True),
+    ] = None
+    other_keys: Annotated[
+        list[str] | None, Key("data keys of other deploys that look like a misspelt one of these", argument=False)
+    ] = None
+    postgres_conninfo: Annotated[
+        Annotated[Parameter, AfterValidator(_not_blank)] | None, Key("a libpq connection string or URL", secret=True)
+    ] = None
     postgres_service: Annotated[Parameter | None, Key("a section of `pg_service.conf`", libpq="service")] = None
     postgres_host: Annotated[Parameter | None, Key("libpq's `host`", libpq="host")] = None
     postgres_port: Annotated[Port | None, Key("libpq's `port`", libpq="port")] = None
@@ -134,7 +177,7 @@ class Settings:
     postgres_sslmode: Annotated[Parameter | None, Key("libpq's `sslmode`", libpq="sslmode")] = None
     postgres_sslrootcert: Annotated[Parameter | None, Key("libpq's `sslrootcert`", libpq="sslrootcert")] = None
     postgres_ssh: Annotated[Parameter | None, Key("`[USER@]HOST[:PORT]` of a bastion, or a name of `~/.ssh/config`")] = None
-    postgres_ssh_key: Annotated[Parameter | None, Key("path of the private key for it")] = None
+    postgres_ssh_key: Annotated[Annotated[Parameter, AfterValidator(_path)] | None, Key("path of the private key for it")] = None
 
     @property
     def packaged(self) -> bool:
@@ -170,21 +213,41 @@ ANOTHER_SOURCE: Mapping[str, Any] = {name: key.another for name, key in KEYS.ite
 def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     """The settings of `host` from its inventory data; arguments that are not None win. Paths are as given.
 
-    Raises RunRefused with one sentence for the first key that is ill-typed or, among `postgres_*`, unknown.
+    Raises RunRefused with one sentence for the first key that is ill-typed, unknown among `postgres_*`, or a misspelt one of ours.
     """
-    for key in data:
-        if key.startswith("postgres_") and key not in CONNECTION_KEYS:
-            near = difflib.get_close_matches(key, CONNECTION_KEYS, 1, 0)[0]
-            raise RunRefused(Problem("settings", f"{host}: unknown data key {key!r}", f"did you mean {near!r}?"))
+    _refuse_misspelt(host, data)
     given = {**data, **{key: value for key, value in arguments.items() if value is not None}}
     values = {key: given[key] for key in KEYS if given.get(key) is not None}
     if "migrations" in values:
         values = {**ANOTHER_SOURCE, **values}
     try:
-        return Settings(**values)
+        own = Settings(**values)
+        return replace(own, variables=with_environment(own.variables, own.secret_variables)) if own.secret_variables else own
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         raise RunRefused(Problem("settings", f"{host}: {_invalid(error, f'data key {key!r}', secret=KEYS[key].secret)}")) from None
+    except ValueError as error:
+        raise RunRefused(Problem("settings", f"{host}: {error}")) from None
+
+
+def _refuse_misspelt(host: str, data: Mapping[str, Any]) -> None:
+    """Keys of other deploys are none of our business, but one that is nearly ours is ours, misspelt."""
+    others = data.get("other_keys") or ()
+    for key in data:
+        if key in KEYS or (isinstance(others, list) and key in others):
+            continue
+        if key.startswith("postgres_"):
+            near, way_out = difflib.get_close_matches(key, CONNECTION_KEYS, 1, 0)[0], ""
+        else:
+            near = next((ours for ours in KEYS if is_misspelt(key, ours, _allowed_edits(ours))), "")
+            way_out = " If it is another deploy's, list it in 'other_keys'"
+        if near:
+            raise RunRefused(Problem("settings", f"{host}: unknown data key {key!r}", f"did you mean {near!r}?{way_out}"))
+
+
+def _allowed_edits(ours: str) -> int:
+    """In a long key two: it is less likely to be a word of its own. `postgresql_port` is."""
+    return 2 if len(ours) > 8 and ours not in CONNECTION_KEYS else 1
 
 
 def check_argument(word: str, key: str, value: Any) -> None:
@@ -226,5 +289,11 @@ def expected(error: ErrorDetails) -> str:
 
 
 def resolve_path(path: str) -> Path:
-    """A path of the inventory or the command line: `~` is the home, relative ones start at the working directory."""
-    return Path(path).expanduser().resolve()
+    """A path of the inventory or the command line: `~` is the home, relative ones start at the working directory.
+
+    Raises RunRefused.
+    """
+    try:
+        return expand_home(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a loop of links, a NUL
+        raise RunRefused(Problem("settings", f"invalid path {path!r}: {' '.join(str(error).split())}")) from None

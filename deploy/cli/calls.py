@@ -41,6 +41,12 @@ def call(verb: Verb, words: Sequence[Any], report: Any, given: Mapping[str, Any]
         verb.body("", **own, **data)
 
 
+def check(verb: Verb, line: CommandLine, words: Sequence[Any], given: Mapping[str, Any]) -> None:
+    """Before any connection: the flags and arguments of the verb that the command line names. Raises RunRefused."""
+    _refuse_flags(line)
+    arguments(verb, words, given)
+
+
 _REFUSED_FLAGS = {
     "no_wait": "a host that fails would end with exit code 0",
     "serial": "hosts would run one by one, in no order and without waves",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deploy.report.run import Reports
+    from deploy.report.run import CommandLine, Reports
 
 Body = Callable[..., None]
 """Declares the operations of the current host. The first argument ends their names: ` (wave 1)` where there are waves."""
@@ -29,6 +29,12 @@ class Verb:
         from deploy.cli import calls
 
         calls.call(self, words, report, given)
+
+    def check(self, line: CommandLine, words: Sequence[Any], given: Mapping[str, Any]) -> None:
+        """Raise RunRefused for a command line that names this verb and can't be run."""
+        from deploy.cli import calls
+
+        calls.check(self, line, words, given)
 
 
 def verb(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -70,6 +71,7 @@ def endpoint(name: str, settings: Settings) -> Endpoint:
         hosts=hosts,
         dbname=resolved.get("dbname"),
         exposed=tuple(key for key in SECRET_PARAMETERS if key in given),
+        secrets=tuple(filter(None, (os.environ.get("PGPASSWORD"), *(given.get(key) for key in SECRET_PARAMETERS)))),
         service=service,
         bastion=bastion,
     )

@@ -40,6 +40,8 @@ class Endpoint:
     dbname: str | None = None
     exposed: tuple[str, ...] = ()
     """Parameters with secrets that are in the inventory."""
+    secrets: tuple[str, ...] = ()
+    """Values of such parameters, of the inventory and of the environment."""
     service: str | None = None
     """The section of the service file that says where the server is."""
     bastion: Bastion | None = None

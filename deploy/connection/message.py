@@ -83,6 +83,11 @@ class Message(StringCommand):
         self.answer = Answer(error=SqlError("not run yet"))
         super().__init__("".join(part.sql for part in self.parts))
 
+    def get_masked_value(self) -> str:
+        """For pyinfra's own lines. The SQL may hold secrets: deploy.connectors.database prints it, masked."""
+        names = dict.fromkeys(part.name for part in self.parts if part.name is not None)
+        return f"{sum(len(part.sql) for part in self.parts)} characters of SQL{''.join(f', {name}' for name in names)}"
+
     def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> tuple[bool, CommandOutput]:
         status, output = super().execute(state, host, connector_arguments)
         if status:

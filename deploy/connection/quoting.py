@@ -5,11 +5,17 @@ from __future__ import annotations
 from psycopg import sql
 
 
-def ident(name: str) -> str:
+class Sql(str):
+    """Text that is SQL: a quoted name or value, or what was written as SQL. Templates of others let nothing else through."""
+
+    __slots__ = ()
+
+
+def ident(name: str) -> Sql:
     """`name` as a quoted SQL identifier."""
-    return sql.Identifier(name).as_string()
+    return Sql(sql.Identifier(name).as_string())
 
 
-def literal(value: object) -> str:
+def literal(value: object) -> Sql:
     """`value` as an SQL literal; None is NULL."""
-    return sql.Literal(value).as_string()
+    return Sql(sql.Literal(value).as_string())

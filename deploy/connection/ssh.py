@@ -28,6 +28,7 @@ from gevent.lock import Semaphore
 
 from deploy.errors import RunRefused
 from deploy.problems import Problem
+from deploy.settings import expand_home
 
 LOOPBACK = "127.0.0.1"
 
@@ -111,11 +112,7 @@ def read(name: str, destination: str | None, key: str | None, timeout: int | Non
     if match is None or int(match["port"] or 22) not in range(1, 65536):
         text = f"@postgres/{name}: postgres_ssh {destination!r} is not [USER@]HOST[:PORT]"
         raise RunRefused(Problem("settings", text, "name the bastion so, or as ~/.ssh/config does"))
-    try:
-        path = Path(key).expanduser() if key is not None else None
-    except RuntimeError:
-        text = f"@postgres/{name}: postgres_ssh_key {key!r}: no such home directory"
-        raise RunRefused(Problem("settings", text, "write the whole path")) from None
+    path = expand_home(key) if key is not None else None
     return Bastion((match["user"] or "") + (match["host"] or match["address"]), match["port"], path, timeout)
 
 

@@ -30,6 +30,7 @@ from deploy.errors import SqlError
 from deploy.report.run import Run
 from deploy.settings import Settings
 from deploy.statements import statement
+from deploy.text import one_line
 
 OLDEST_SERVER = 130000
 
@@ -73,9 +74,9 @@ class Database:
         self.endpoint = conninfo.endpoint(host.name.removeprefix("@postgres/"), self._host_run.data_settings)
         for key in self.endpoint.exposed:
             what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
-            logger.warning(
-                f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
-            )
+            shown = "where `debug-inventory` shows it; put it into"
+            logger.warning(f"{one_line(host.name)}: {what} is in the inventory, {shown} {places}the service file")
+        self._host_run.passwords = self.endpoint.secrets
         self._session: Session | None = None
         self._set_up_for: int | None = None
         """The login whose session has the settings for commands of others."""
@@ -85,12 +86,12 @@ class Database:
         try:
             session = self._open()
         except Exception as error:
-            raise ConnectError(str(explain(error, self.endpoint))) from None
+            raise ConnectError(self.shown_line(str(explain(error, self.endpoint)))) from None
         version = session.server_version
         if version < OLDEST_SERVER:
             self.disconnect()
             raise ConnectError(
-                f"{session.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
+                f"{one_line(session.label)}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
                 "the oldest that is supported; upgrade PostgreSQL"
             )
         session.release()
@@ -118,7 +119,7 @@ class Database:
     ) -> tuple[bool, CommandOutput]:
         """Run SQL. An error or a refusal becomes a failed command, or for a `Message` an answer that says so."""
         if print_input:
-            self._echo(f">>> {command}")
+            self._echo(f">>> {command.get_raw_value() if isinstance(command, Message) else command}")
         notices: list[str] = []
         if refused := [key for key, value in arguments.items() if not _is_supported(key, value)]:
             verb = "is" if len(refused) == 1 else "are"
@@ -131,12 +132,17 @@ class Database:
             answer, notices = self._answer([Fragment(sql)], self._timeout(arguments), keep_session=False, repeatable=False)
             if answer.error is not None and str(command) != sql:  # then the offending line may hold what pyinfra masks
                 answer = Answer(error=replace(answer.error, text=None))
+        stderr = [self.shown_line(notice) for notice in notices]
         if answer.error is not None and not isinstance(command, Message):
-            return self._finish(False, [*notices, *answer.error.lines()], print_output)
-        return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+            return self._finish(False, [*stderr, *map(one_line, answer.error.lines())], print_output)
+        return self._finish(True, stderr, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+
+    def shown_line(self, text: str) -> str:
+        """What a server or ssh says, as a line that may be seen."""
+        return one_line(self._host_run.shown(text))
 
     def refuse_file(self) -> bool:
-        self.host.log_styled("a @postgres host has no files: put_file and get_file do not apply", fg="red", log_func=logger.error)
+        self._host_run.log_error("a @postgres host has no files: put_file and get_file do not apply")
         return False
 
     def other_hosts(self) -> dict[str, Server]:
@@ -149,7 +155,7 @@ class Database:
             if answer.error is None:
                 answered[endpoint.label] = Server.of(answer)
             else:
-                self.host.log(f"not known whether it takes writes too: {answer.error.summary}")
+                self._host_run.log(f"not known whether it takes writes too: {answer.error.summary}")
         return answered
 
     def _query_once(self, endpoint: Endpoint) -> Answer:
@@ -169,7 +175,7 @@ class Database:
         before = self._session.label
         self._session.open()
         if self._session.label != before:
-            self.host.log(f"reached {self._session.label} of {self.endpoint.label}")
+            self._host_run.log(f"reached {self._session.label} of {self.endpoint.label}")
         return self._session
 
     def _new_session(self, endpoint: Endpoint) -> Session:
@@ -192,13 +198,16 @@ class Database:
         try:
             session = self._open()
         except Exception as error:
-            return Answer(error=SqlError(str(explain(error, self.endpoint)))), []
+            return Answer(error=SqlError(str(explain(error, self.endpoint))).without(self._host_run.secrets)), []
         try:
             if repeatable:
                 self._set_up_for = None  # what is ours ends with a RESET ALL
             elif (failed := self._set_up(session, timeout)) is not None:
                 return failed, []
-            return session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
+            answer, notices = session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
+            if answer.error is not None:
+                answer = Answer(error=answer.error.without(self._host_run.secrets))
+            return answer, notices
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
@@ -225,8 +234,8 @@ class Database:
         return status, CommandOutput(lines)
 
     def _echo(self, text: str) -> None:
-        for line in text.splitlines():
-            echo(f"{self.host.print_prefix}{line}", err=True)
+        for line in self._host_run.secrets.mask(text).splitlines():
+            echo(f"{self.host.print_prefix}{one_line(line.expandtabs())}", err=True)
 
 
 def list_databases(service: str) -> Listing:

@@ -6,6 +6,7 @@ into the service file, and a server behind a bastion can't be asked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pyinfra.api.exceptions import ConnectError, InventoryError
 
-from deploy.connectors.postgres import PostgresConnector
+from deploy.connectors.postgres import PostgresConnector, check_name
 
 if TYPE_CHECKING:
     from deploy.connectors.database import Listing
@@ -31,6 +32,9 @@ class DatabasesConnector(PostgresConnector):
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        from deploy.text import one_line
+
+        check_name("pgdatabases", name)
         service, _, pattern = (name or "").partition("/")
         if not service or not pattern:
             raise InventoryError("@pgdatabases needs a service and a pattern: @pgdatabases/SERVICE/tenant_*")
@@ -38,14 +42,18 @@ class DatabasesConnector(PostgresConnector):
         matching = [database for database in listing.databases if fnmatchcase(database, pattern)]
         for database in matching:
             data = {"postgres_service": service, "postgres_dbname": database}
-            yield f"@postgres/{service}/{_printable(database)}", data, ["@postgres"]
+            if re.search(r"[\x00-\x1f\x7f]", database):
+                problem = f'the name of database "{one_line(database)}" holds a control character; rename it'
+                data = {"postgres_service": service, _PROBLEM: problem}
+            yield f"@postgres/{service}/{one_line(database)}", data, ["@postgres"]
         if not matching:
             no_match = f"no database of service {service!r} matches {pattern!r}; check the pattern, or create the database"
             yield f"@pgdatabases/{name}", {"postgres_service": service, _PROBLEM: listing.problem or no_match}, ["@postgres"]
 
     def connect(self) -> None:
         if (problem := self.host.data.get(_PROBLEM)) is not None:
-            raise ConnectError(f"{problem}; {_NOT_THROUGH}" if self.database.endpoint.bastion else problem)
+            sentence = f"{problem}; {_NOT_THROUGH}" if self.database.endpoint.bastion else problem
+            raise ConnectError(self.database.shown_line(sentence))
         super().connect()
 
 
@@ -58,8 +66,3 @@ def _listing(service: str) -> Listing:
     if service not in known:
         known[service] = database.list_databases(service)
     return known[service]
-
-
-def _printable(name: str) -> str:
-    """A database's name as part of a host's: what would garble a terminal is escaped."""
-    return name if name.isprintable() else name.encode("unicode_escape").decode()

@@ -7,6 +7,7 @@ data of each host, and a later line wins, so waves are lines too.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from pyinfra.api.exceptions import ConnectError, InventoryError
 
-from deploy.connectors.postgres import PostgresConnector
+from deploy.connectors.postgres import PostgresConnector, check_name
 
 _PROBLEM = "pgservices_problem"
 """The host data key of the one host that stands for a pattern without a service."""
@@ -25,13 +26,20 @@ class ServicesConnector(PostgresConnector):
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        from deploy.text import one_line
+
+        check_name("pgservices", name)
         if not name:
             raise InventoryError(
                 "@pgservices needs a pattern: @pgservices/integration-health-*, or @pgservices/* for every service"
             )
         matching = _matching(name)
         for section in matching:
-            yield f"@postgres/{section}", {"postgres_service": section}, ["@postgres"]
+            data = {"postgres_service": section}
+            if re.search(r"[\x00-\x1f\x7f]", section):
+                problem = f'the name of service "{one_line(section)}" holds a control character; rename it'
+                data = {"postgres_service": "-", _PROBLEM: problem}
+            yield f"@postgres/{one_line(section)}", data, ["@postgres"]
         if not matching:
             places = " or ".join(str(path) for path in files())
             problem = f"no service of {places} matches {name!r}; add a section, or set PGSERVICEFILE to the file that has it"
@@ -39,7 +47,7 @@ class ServicesConnector(PostgresConnector):
 
     def connect(self) -> None:
         if (problem := self.host.data.get(_PROBLEM)) is not None:
-            raise ConnectError(problem)
+            raise ConnectError(self.database.shown_line(problem))
         super().connect()
 
 

@@ -6,6 +6,7 @@ is in deploy.connectors.database, which is imported (with psycopg and pydantic) 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
     from pyinfra.api.state import State
     from pyinfra.connectors.util import CommandOutput
+
+
+_ANOTHER_NAME = re.compile(r"@(?:(?:postgres|pgservices|pgdatabases|ssh|docker)/|local$)")
+
+
+def check_name(connector: str, name: str | None) -> None:
+    """Raise RunRefused for two names of hosts in one: Python joins texts between which a comma is missing."""
+    if name and (second := _ANOTHER_NAME.search(name)):
+        from deploy.errors import RunRefused
+        from deploy.problems import Problem
+
+        first, rest = f"@{connector}/{name[: second.start()]}", name[second.start() :]
+        raise RunRefused(
+            Problem("settings", f"{first + rest!r} is two names of hosts", f"put a comma between {first!r} and {rest!r}")
+        )
 
 
 class PostgresConnector(BaseConnector):
@@ -31,9 +47,12 @@ class PostgresConnector(BaseConnector):
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        from deploy.text import one_line
+
         if not name:
             raise InventoryError("@postgres needs a name: @postgres/HOST[:PORT][/DBNAME] or @postgres/NAME with host data")
-        yield f"@postgres/{name}", {}, ["@postgres"]
+        check_name("postgres", name)
+        yield f"@postgres/{one_line(name)}", {}, ["@postgres"]
 
     def __init__(self, state: State, host: Host) -> None:
         from deploy.connectors import database

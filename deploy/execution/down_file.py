@@ -52,17 +52,17 @@ def revert(work: Work, up: Migration, down: Migration, progress: Progress, *, al
 def _run(work: Work, down: Migration) -> Steps[list[DataLoss]]:
     """Run the down file; what it took away."""
     yield from send(Message(File(down.sql, down.file)))
-    answer = yield from send(Message(statement("revert/lost.sql.j2", version=down.version, owner=work.ledger.owner)))
+    answer = yield from send(Message(statement("revert/removed.sql.j2", version=down.version, owner=work.ledger.owner)))
     if not answer.value("same_transaction"):
         raise HostFailed(ended_transaction(down, "taken from the ledger"))
-    return [(how, table, column) for how, table, column in answer.value("lost")]
+    return [(how, table, column) for how, table, column in answer.value("removed")]
 
 
 def _refuse_loss(down: Migration, removed: Sequence[DataLoss]) -> Steps[None]:
     """Back to before the down file, which is about to run again unless it takes rows away, or a column with values."""
-    answer = yield from send(Message(statement("revert/held.sql.j2", lost=removed)))
+    answer = yield from send(Message(statement("revert/not_empty.sql.j2", removed=removed)))
     not_empty: dict[str, list[str]] = {}
-    for how, name in answer.value("held"):
+    for how, name in answer.value("not_empty"):
         not_empty.setdefault(how, []).append(name)
     if not_empty:
         taken = " and ".join(f"{how} {', '.join(names)}" for how, names in not_empty.items())

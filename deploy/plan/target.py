@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from deploy import settings
-from deploy.connection.quoting import ident
+from deploy.connection.quoting import Sql, ident
 from deploy.settings import Settings
 from deploy.source import checks, migrations, queries
 from deploy.source.checks import Check
@@ -48,9 +48,9 @@ def _ledger_schema(values: Settings, source: Source) -> str | None:
     return source.sqlx.ledger_schema or values.schema
 
 
-def qualified(schema: str | None, name: str) -> str:
+def qualified(schema: str | None, name: str) -> Sql:
     prefix = f"{ident(schema)}." if schema is not None else ""
-    return prefix + ident(name)
+    return Sql(prefix + ident(name))
 
 
 class Targets:

@@ -9,7 +9,7 @@ command around it (pyinfra's API, or a verb without a `@postgres` host) a run ha
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -28,6 +28,8 @@ from deploy.problems import Problem
 from deploy.report import console, files, prompts
 from deploy.report.fleet import Fleet, PurgeReport, Tool, all_checks
 from deploy.report.host_run import HostRun
+from deploy.secrets import Secrets
+from deploy.text import one_line
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -43,6 +45,8 @@ class ReportingVerb(Protocol):
 
     name: str
     reports: Reports
+
+    def check(self, line: CommandLine, words: Sequence[Any], given: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,11 @@ class Run(BaseStateCallback):
         self.connections = Connections()
         self.targets = Targets()
         self._hosts: dict[str, HostRun] = {}
+        self._secrets: dict[str, Secrets] = {}
 
     @classmethod
     def attach(cls, state: State) -> Run:
-        """The run of a state. Raises RunRefused when the report of the verb that was called can't be written."""
+        """The run of a state. Raises RunRefused for a command line that can't be run, and a report that can't be written."""
         attached = next((handler for handler in state.callback_handlers if isinstance(handler, cls)), None)
         if attached is not None:
             return attached
@@ -107,6 +112,13 @@ class Run(BaseStateCallback):
         run = cls.attach(host.state)
         return run._hosts.setdefault(host.name, HostRun(run, host.state.inventory.get_host(host.name)))
 
+    def secrets(self, values: Mapping[str, Sequence[str]]) -> Secrets:
+        """Made once for all hosts that have the same."""
+        key = repr(values)
+        if key not in self._secrets:
+            self._secrets[key] = Secrets(values)
+        return self._secrets[key]
+
     def begin(self, verb: ReportingVerb, arguments: Mapping[str, Any], report: Any = None) -> None:
         """A verb runs with these data arguments. Of several in a deploy file the run is about the first that has a `report`.
 
@@ -117,15 +129,17 @@ class Run(BaseStateCallback):
             self.begun = Begun(verb, arguments, files.prepare(report, names) if report is not None else None)
 
     def _begin_called_verb(self, line: CommandLine) -> None:
-        """The verb that the command line names begins with the run: it is not called when no host can be connected."""
+        """The verb that the command line names begins with the run, before any connection, and is called after all of them."""
         from pyinfra_cli.commands import get_func_and_args  # its command is around us; importing it patches a process
         from pyinfra_cli.util import try_import_module_attribute
 
         word = line.operations[0]
         verb = None if word.endswith(".py") else try_import_module_attribute(word, raise_for_none=False)
         if isinstance(verb, ReportingVerb):
-            _, (_, arguments) = get_func_and_args(list(line.operations))
-            self.begin(verb, {key: arguments[key] for key in arguments if key != "report"}, arguments.get("report"))
+            _, (words, arguments) = get_func_and_args(list(line.operations))
+            given = {key: value for key, value in arguments.items() if key != "report"}
+            self.begin(verb, given, arguments.get("report"))
+            verb.check(line, words, given)
 
     def host_connect_error(self, state: State, host: Host, error: Exception) -> None:  # type: ignore[override]
         Run.current(host).failed(Problem("connection", str(error)))
@@ -140,6 +154,8 @@ class Run(BaseStateCallback):
             raise
         except Exception as error:
             reason = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}"
+            for host in self._hosts.values():
+                reason = host.secrets.mask(reason)
             raise RunRefused(Problem("internal", reason)) from None
 
     def _finish(self, begun: Begun, ended: BaseException | None) -> None:
@@ -155,7 +171,7 @@ class Run(BaseStateCallback):
             files.write(begun.folder, content)
             first, *others = reversed(list(content))
             beside = f", with {' and '.join(others)} beside it" if others else ""
-            logger.info(f"--> Report: {begun.folder / first}{beside}")
+            logger.info(one_line(f"--> Report: {begun.folder / first}{beside}"))
 
     def fleet(self, begun: Begun, refusal: Problem | None) -> Fleet:
         """The run as a value."""

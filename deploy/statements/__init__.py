@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from deploy.statements.rendering import Templates
 
-TEMPLATES = Templates(Path(__file__).parent, trim_blocks=True)
+TEMPLATES = Templates(Path(__file__).parent, environment=jinja2.Environment, trim_blocks=True)
 """Files of the package itself: as its modules, they are what they were when the process began."""
 
 

@@ -9,25 +9,27 @@ from typing import Any
 import jinja2
 
 from deploy.connection import quoting
+from deploy.connection.quoting import Sql
 from deploy.errors import source_refused
+from deploy.statements.sandbox import SqlSandbox, TemplateRefused
 
 
-def _literal(value: object) -> str:
+def _literal(value: object) -> Sql:
     if isinstance(value, jinja2.Undefined):
         str(value)  # raises, with the variable's name
     return quoting.literal(value)
 
 
 class Templates:
-    """The files of one folder, each read once, when it is first needed.
+    """The files of one folder, each read once, when it is first needed; they may be anybody's, and are rendered in a sandbox.
 
     With `trim_blocks` a line with nothing but a tag renders to no line; without, every byte of a file is rendered.
     """
 
-    def __init__(self, folder: Path, *, trim_blocks: bool = False) -> None:
+    def __init__(self, folder: Path, *, environment: type[jinja2.Environment] = SqlSandbox, trim_blocks: bool = False) -> None:
         self.folder = folder
         self._files: dict[str, bytes] = {}
-        self.environment = jinja2.Environment(
+        self.environment = environment(
             loader=jinja2.FunctionLoader(self._load),
             undefined=jinja2.StrictUndefined,
             keep_trailing_newline=True,
@@ -59,11 +61,15 @@ class Templates:
             raise source_refused(self.folder / name, "no such template") from None
         except UnicodeDecodeError as error:
             raise source_refused(self.folder / name, f"not valid UTF-8 at byte {error.start}", "save the file as UTF-8") from None
+        except TemplateRefused as refused:
+            raise source_refused(self._place(refused) or self.folder / name, str(refused), refused.next) from None
         except Exception as error:  # whatever an expression of the template raises
             raise source_refused(self._place(error) or self.folder / name, f"template error: {error}") from None
 
     def _load(self, name: str) -> tuple[str, str, None] | None:
         path = self.folder.joinpath(*jinja2.loaders.split_template_path(name))
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise TemplateRefused(f"template {name!r} is outside of the folder", "put a copy into it")
         return (self.read(name).decode(), str(path), None) if path.is_file() else None
 
     def _place(self, error: Exception) -> str | None:

@@ -11,7 +11,8 @@ owner = None
 migrations = None
 checks = None
 
-# What templates of another source may use, and which of these names must not be shown or recorded.
+# What templates of another source may use, and which of these names must not be shown or recorded: a list, or a mapping of
+# names to the environment variables that hold their values. Values of fewer than 4 characters are refused, as they can't be masked.
 variables = None
 secret_variables = None
 
@@ -41,6 +42,9 @@ probe_rows = 0
 retention_days = 90
 health_retention_days = None
 batch_rows = 10_000
+
+# Data keys of other deploys that look like a misspelt one of these, as "schemas" does: they are left alone.
+other_keys = None
 
 # Hosts of wave 0 finish before any host of wave 1 starts.
 wave = 0

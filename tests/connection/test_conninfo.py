@@ -10,7 +10,7 @@ import pytest
 from deploy.connection import conninfo
 from deploy.connection.endpoint import Endpoint
 from deploy.errors import RunRefused
-from deploy.settings import Settings
+from deploy.settings import Settings, milliseconds
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def endpoint(name: str = "name", **data: object) -> Endpoint:
     given = {f"postgres_{key}": value for key, value in data.items()}
-    return conninfo.endpoint(name, Settings(**given, lock_timeout=2000, statement_timeout=0))  # type: ignore[arg-type]
+    return conninfo.endpoint(name, Settings(**given, lock_timeout=milliseconds("2s"), statement_timeout=milliseconds(0)))  # type: ignore[arg-type]
 
 
 def where(made: Endpoint) -> Mapping[str, str]:

@@ -84,12 +84,6 @@ def test_a_key_may_be_in_the_home_and_is_then_the_only_one_of_the_agent(tmp_path
     assert words[-8:] == ["-o", "IdentitiesOnly=yes", "-i", str(tmp_path / ".ssh" / "deploy"), "-p", "22", "--", "ops@bastion"]
 
 
-def test_a_key_in_a_home_that_nobody_has_is_refused() -> None:
-    with pytest.raises(RunRefused) as refused:
-        ssh.read("db", "bastion", "~nobody-at-all/key", None)
-    assert str(refused.value) == "@postgres/db: postgres_ssh_key '~nobody-at-all/key': no such home directory; write the whole path"
-
-
 def test_the_servers_of_a_service_are_those_of_its_section(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     services = tmp_path / "services.conf"
     services.write_text("[prod]\nhost=db1,db2\nhostaddr=10.0.0.7,\nport=6432\nconnect_timeout=3\n")

@@ -13,7 +13,7 @@ import psycopg
 import psycopg.sql
 import pytest
 from support.files import password_file
-from support.operator import Pyinfra, has_tables
+from support.operator import Pyinfra, ended, has_tables
 from support.servers import PASSWORD, Database, Server
 
 
@@ -131,6 +131,23 @@ def test_a_name_without_a_pattern_is_refused(pyinfra: Pyinfra, inventory: str, w
 
     assert done.code == 1
     assert want in done.out
+
+
+@pytest.mark.parametrize(
+    ("inventory", "first", "second"),
+    [
+        ({"@postgres/a@postgres/b": {}}, "@postgres/a", "@postgres/b"),
+        ("@postgres/a@local", "@postgres/a", "@local"),
+        ("@pgservices/eu-*@postgres/us", "@pgservices/eu-*", "@postgres/us"),
+        ("@pgdatabases/app/tenant_*@ssh/web", "@pgdatabases/app/tenant_*", "@ssh/web"),
+    ],
+)
+def test_names_between_which_a_comma_is_missing_are_refused(
+    pyinfra: Pyinfra, inventory: dict[str, dict[str, object]] | str, first: str, second: str
+) -> None:
+    done = pyinfra(inventory, "-y", "deploy.apply")
+
+    assert (ended(done), done.code) == (f"'{first}{second}' is two names of hosts; put a comma between '{first}' and '{second}'", 1)
 
 
 def test_a_full_server_is_waited_for(tenants: list[Database], pyinfra: Pyinfra) -> None:

