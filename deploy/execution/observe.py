@@ -9,7 +9,8 @@ from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy, snapshot
+from deploy.execution.reading import snapshot
+from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy
 from deploy.plan import history, ledger, standby
 from deploy.plan.observation import Observation, observe
 from deploy.plan.target import Target, session_settings
