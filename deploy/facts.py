@@ -71,7 +71,7 @@ class Status(PostgresFact[dict[str, Any]]):
         unread = self._refused or (answer.error.problem if answer.error is not None else None)
         if unread is not None:
             return {"kind": unread.kind, "error": Run.current(host).line(str(unread))}
-        seen = observation.observe(answer)
+        seen = observation.observe(self._target, answer)
         made = pending.plan(self._target, seen)
         problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)
         current = Run.current(host)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pyinfra import host, state
@@ -17,19 +16,20 @@ from deploy.execution import down_file, non_transactional, observe, probe, recor
 from deploy.execution.conversation import Steps, drive
 from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
+from deploy.files import read_contract, render, write_contract
 from deploy.findings import Probed
-from deploy.plan import adoption, ledger, pending, reversal, standby
+from deploy.plan import adoption, ledger, pending, reversal, standby, verdict
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
-from deploy.problems import Problem
 from deploy.report import console
 from deploy.report.host_run import HostRun
 from deploy.report.run import Run
 from deploy.retention import expiry
 from deploy.retention import plan as retention
 from deploy.retention import purge as deletion
-from deploy.source.migrations import secret_problem
+
+__all__ = ["adopt", "migrate", "purge", "read_contract", "render", "revert", "verify", "write_contract"]
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -93,58 +93,31 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
 
 @operation()
 @failure.isolates_host
-def adopt(replace_checksum: bool = False, **arguments: Any) -> Commands:
-    """Record our own migration where its objects are already there and the contract holds."""
+def adopt(replace_checksum: bool = False, to: int | None = None, **arguments: Any) -> Commands:
+    """Record the migrations whose objects are already there: up to the newest whose contract holds, or up to version `to`."""
     target = _current().target(**arguments)
     observation = _observe(target)
     plan = pending.plan(target, observation, will_run=False)
-    decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum)
+    decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum, to=to)
     for note in (*(() if plan.pending else plan.notes), *decided.notes):
         _current().log(note)
     if decided.problem is not None:
         raise HostFailed(decided.problem, *decided.details)
-    migration = target.source.migrations[-1]
-    if decided.action is None:
-        _current().noop(f"{migration}: nothing to write")
+    if not decided.record and not decided.replace:
+        _current().noop("nothing to write")
         return
-    if not state.is_executing and decided.action == "record":
-        _current().log(f"to record without running it: {migration}; contract holds")
+    if not state.is_executing:
+        for migration in decided.record:
+            _current().log(f"to record without running it: {migration}; contract holds")
     _check_only_primary(observation.server)
-    yield from record.write(_work(target, plan, observation), migration, decided, Progress.of(plan))
-
-
-@operation()
-@failure.isolates_host
-def render(out: Path, with_secrets: bool = False, **arguments: Any) -> Commands:
-    """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
-    source = _current().target(**arguments).source
-    stale = [
-        migration
-        for migration in (*source.migrations, *source.down.values())
-        if not (out / migration.file).is_file() or (out / migration.file).read_bytes() != migration.sql.encode()
-    ]
-    if not with_secrets and (problem := secret_problem(stale, _current().secrets)) is not None:
-        raise HostFailed(problem)
-    if not stale:
-        _current().noop(f"{out} is up to date")
-    for migration in stale:
-        yield FunctionCommand(_write, (out / migration.file, migration.sql.encode()), {})
-
-
-def _write(state: State, host: Host, path: Path, content: bytes) -> bool:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        return failure.print_failure(state, host, Problem("report", f"{path}: {error.strerror}", "choose another out=DIR"))
-    Run.current(host).log(f"wrote {path}")
-    return True
+    yield from record.write(_work(target, plan, observation), decided, observation.major, Progress.of(plan))
 
 
 @operation()
 @failure.isolates_host
 def verify(after_migration: bool = False, **arguments: Any) -> Commands:
-    """Run the checks, and with `probe_rows` the probe; each violation is one red line, and the host fails. Nothing is left behind.
+    """Compare ledger and contract, run the checks, and with `probe_rows` the probe. Each violation is one red line, and the host
+    fails. Nothing is left behind.
 
     A check that the role may not run proves nothing: its host fails too, and the line says what to grant.
     `after_migration`: a plan that still has something to migrate is not verified yet. A standby is verified once its own ledger
@@ -157,7 +130,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         _current().log("will be verified after the migration")
         return
     lacking = standby.unreplayed(target.source, observation)
-    if lacking and (after_migration or not target.checks or observation.violations or observation.check_error):
+    if lacking and (after_migration or not observation.proof.contract or observation.violations or observation.check_error):
         if not state.is_executing:
             _current().not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
             _current().log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
@@ -173,19 +146,21 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
     probed = _probe(target, observation)
-    findings = _current().shown(probed.add_to(observation.findings(host.name, target.check_names)))
-    if not target.checks:
-        _current().not_verified("this source has no checks")
-    else:
+    findings = _current().shown(probed.add_to(verdict.findings(target, observation, host.name)))
+    lines = [str(problem) for problem in findings.problems if problem.kind not in ("probe", "check-not-run")]
+    lines += [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
+    lines += [f"not run: {reason}" for reason in findings.not_run.values()]
+    for note in observation.proof.notes:
+        _current().log(f"note: {note}")
+    if findings.violations or lines:
         _current().verified(findings)
-    broken = [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
-    broken += [f"not run: {reason}" for reason in findings.not_run.values()]
-    if findings.violations or broken:
-        yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *broken])
-    elif not target.checks:
-        _current().log("not verified: this source has no checks; set `checks`")
+        yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *lines])
+        return
+    if verdict.proves(target, observation):
+        _current().verified(findings)
     else:
-        _current().log(f"verified: {observation.database} on PostgreSQL {observation.server_version} matches the contract")
+        _current().not_verified(observation.proof.reason)
+    _current().log(verdict.sentence(target, observation))
 
 
 def _probe(target: Target, observation: Observation) -> Probed:

@@ -133,6 +133,7 @@ class Settings:
         None
     )
     migrations: Annotated[Folder | None, Key("folder of another source", default="the packaged ones")] = None
+    contract: Annotated[Folder | None, Key("folder of contracts", default="the packaged ones; another source: none")] = None
     checks: Annotated[Folder | None, Key("folder of checks", default="the packaged ones; another source: none")] = None
     ignore_missing: Annotated[bool, Key("ledger rows that the source doesn't have belong to others", False)] = True
     lock_timeout: Annotated[Duration, Key("how long a statement waits for a lock", 0)] = Milliseconds(2_000)

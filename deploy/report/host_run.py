@@ -13,6 +13,7 @@ from deploy import settings
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, RunRefused
 from deploy.findings import HostFindings, PurgeFindings, Role
+from deploy.plan.making import Look
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target
 from deploy.problems import Problem
@@ -41,12 +42,14 @@ class HostRun:
     unverified: str | None = None
     """Why the host was looked at and left unverified."""
     purge: PurgeFindings | None = None
+    look: Look | None = None
+    """What a contract is made of."""
     problems: list[Problem] = field(default_factory=list)
+    passwords: tuple[str, ...] = ()
+    """Those of its connection, which are masked in what is shown as secret variables are."""
     nothing_to_do: bool = False
     """Whether the plan of a verb that does not verify is empty here."""
     _reached: HostFindings | None = None
-    passwords: tuple[str, ...] = ()
-    """Those of its connection, which are masked in what is shown as secret variables are."""
     _settings: Settings | None = None
     _observed: tuple[Target, Observation] | None = None
     _server: Server | None = None

@@ -11,6 +11,7 @@ from support.servers import PASSWORD, Database
 from deploy import settings
 from deploy.connection import conninfo
 from deploy.connection.connections import Connections
+from deploy.connection.lock_queue import LockQueue
 from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, StatementFailed
@@ -19,8 +20,8 @@ from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
 from deploy.execution.reading import rolled_back
 from deploy.execution.transaction import Transaction, in_one_message, under_lock
 from deploy.execution.work import Progress, Work
-from deploy.plan import target
 from deploy.plan.ledger import LedgerHandle, LedgerState, lock_key
+from deploy.plan.target import Targets
 from deploy.problems import Problem
 from deploy.source import migrations
 from deploy.statements import statement
@@ -41,11 +42,11 @@ class Host:
 
     def __post_init__(self) -> None:
         data = {**self.database.data, "postgres_password": PASSWORD, "lock_wait": "2s"}
-        of = target.resolve("@postgres/h", data)
+        of = Targets().resolve("@postgres/h", data)
         self._session = Connections().session(conninfo.endpoint("h", settings.read("@postgres/h", data)), 1, 0)
         server = Server.of(self.ask(Message(statement("session/server.sql.j2"))))
         ledger = LedgerHandle('"public"."_sqlx_migrations"', None, lock_key(self.database.name))
-        self.work = Work(of, ledger, server, None, print, lambda: self._session.login_pid)
+        self.work = Work(of, ledger, server, None, print, lambda: self._session.login_pid, LockQueue())
         self.sent.clear()
 
     def ask(self, message: Message) -> Answer:
