@@ -29,7 +29,7 @@ def print_failure(state: State, host: Host, problem: Problem, *details: str, bef
     (pyinfra passes arguments named state and host.)
     """
     Run.current(host).failed(replace(problem, text=f"{before}, then failed: {problem.text}") if before else problem, *details)
-    return _print_red(state, host, [*str(problem).splitlines(), *details, *([before] if before else [])])
+    return _print_red(state, host, [str(problem), *details, *([before] if before else [])])
 
 
 def fail_in_plan(problem: Problem, *details: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from pathlib import Path
 
 import psycopg
 
@@ -43,6 +43,11 @@ _NEXT_STEPS = (
         "definition of service|section of the service file",
         "add the section with a host to pg_service.conf, or set PGSERVICEFILE to the file that has it",
     ),
+    (
+        "too long in service file",
+        "libpq reads no line of more than 1,023 bytes there; put a long password or token into .pgpass or PGPASSWORD",
+    ),
+    ("local user with ID", "set postgres_user, because the user of the operating system has no name"),
     ("service file .* not found", "set PGSERVICEFILE to a file that exists"),
     ("failed to resolve host|could not translate host name", "check the host's name in the inventory or the service file"),
     ("Connection refused", "check the port and that the server runs"),
@@ -112,7 +117,7 @@ def _show_certificate(pgconn: psycopg.pq.abc.PGconn, endpoint: Endpoint) -> str:
     if endpoint.bastion is not None:
         return f"see why, on the bastion: {shlex.join(command)}"
     given = {option.keyword: option.val for option in pgconn.info if option.val}
-    root = given.get(b"sslrootcert", b"").decode() or str(Path.home() / ".postgresql" / "root.crt")
+    root = given.get(b"sslrootcert", b"").decode() or os.path.expanduser("~/.postgresql/root.crt")  # noqa: PTH111
     return f"see why: {shlex.join(command if root == 'system' else [*command, '-CAfile', root])}"
 
 

@@ -106,7 +106,7 @@ def _parse(name: str, conninfo: str) -> dict[str, str]:
     except psycopg.Error as error:
         unknown = re.search('invalid (?:connection option|URI query parameter:) "(.*)"', str(error))
         if unknown is None or unknown[1] not in NEEDS_LIBPQ:
-            raise _unreadable(name) from None
+            raise _unknown_parameter(name, conninfo, unknown[1] if unknown is not None else "") from None
         text = (
             f"@postgres/{name}: postgres_conninfo: libpq {pq.version() // 10000} does not know {unknown[1]}, "
             f"which came with {NEEDS_LIBPQ[unknown[1]]}"
@@ -115,6 +115,21 @@ def _parse(name: str, conninfo: str) -> dict[str, str]:
     if not re.fullmatch("[0-9,]*", parsed.get("port", "")):
         raise _unreadable(name)
     return parsed
+
+
+def _unknown_parameter(name: str, conninfo: str, parameter: str) -> RunRefused:
+    """Named only where it can't be a part of a password: after the `?` of a URL, behind which no `@` comes any more."""
+    if not re.fullmatch(r"[A-Za-z][\w-]*", parameter) or not re.fullmatch(r"postgres(ql)?://[^?]*\?[^@]*", conninfo):
+        return _unreadable(name)
+    text = f"@postgres/{name}: postgres_conninfo: libpq does not know the parameter {parameter!r}"
+    step = "remove it, it is one of another program's"
+    return RunRefused(Problem("settings", text, f"{step}; set the data key `schema`" if parameter == "schema" else step))
+
+
+def unreadable_service(parameters: Mapping[str, str]) -> str | None:
+    """Why libpq can't read these parameters or the section of the service file that they name; None when it can."""
+    message = _unconnected(parameters).get_error_message().strip()
+    return None if "target_session_attrs" in message else message
 
 
 def _unreadable(name: str) -> RunRefused:

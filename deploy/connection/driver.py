@@ -91,7 +91,10 @@ def connect(endpoint: Endpoint, parameters: Mapping[str, str], bastions: Bastion
     if endpoint.bastion is None:
         return _open(make_conninfo("", **parameters))
     if endpoint.hosts[0].name is None:
-        raise OSError("postgres_ssh needs a server's name or address, which this section of the service file does not give")
+        raise OSError(
+            conninfo.unreadable_service(parameters)
+            or "postgres_ssh needs a server's name or address, which this section of the service file does not give"
+        )
     route = Route(bastions.login(endpoint.bastion), endpoint.hosts)
     # libpq would look for the password of the loopback's port
     passwords = (conninfo.password({**parameters, **address.parameters}) for address in endpoint.hosts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from gevent.lock import Semaphore
@@ -58,9 +58,10 @@ DATA_META = {key: DataMeta(sentence) for key, sentence in settings.CONNECTION_KE
 
 @dataclass(frozen=True)
 class Listing:
-    """The databases of a server that take connections, or why they can't be listed."""
+    """The databases of a server that take connections, or why they can't be listed; `left_out` has why one takes none of ours."""
 
     databases: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -253,7 +254,8 @@ def list_databases(service: str) -> Listing:
         session.close()
     if answer.error is not None:
         return Listing(problem=f"can't list the databases of service {service!r}: {answer.error.summary}")
-    return Listing(tuple(row["datname"] for row in answer.rows))
+    left_out = {row["datname"]: row["obstacle"] for row in answer.rows if row["obstacle"] is not None}
+    return Listing(tuple(row["datname"] for row in answer.rows if row["datname"] not in left_out), left_out)
 
 
 def _is_supported(key: str, value: Any) -> bool:

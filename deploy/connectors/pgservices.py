@@ -54,7 +54,7 @@ class ServicesConnector(PostgresConnector):
 def files() -> list[Path]:
     """Where libpq looks for services, in its order: the user's file, then the system's where PGSYSCONFDIR names it."""
     own = os.environ.get("PGSERVICEFILE")
-    found = [Path(own) if own else Path.home() / ".pg_service.conf"]
+    found = [Path(own or os.path.expanduser("~/.pg_service.conf"))]  # noqa: PTH111 - Path's own raises where there is no home
     if folder := os.environ.get("PGSYSCONFDIR"):
         found.append(Path(folder) / "pg_service.conf")
     return found

@@ -1,4 +1,4 @@
-"""The one owner of a transaction: it begins, commits and rolls back, resets the session, and tries again what is busy.
+"""The one owner of a transaction that writes: it begins, commits and rolls back, resets the session, and tries again what is busy.
 
 An attempt is a generator of messages that runs between BEGIN and COMMIT. It returns `Commit`, `Skip` or another outcome, or
 raises; it sends no transaction control itself. Every path ends here, with nothing of the transaction left in the session.
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from deploy.connection.message import Answer, Fragment, Message
+from deploy.connection.message import Fragment, Message
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
@@ -27,9 +27,6 @@ from deploy.settings import Settings
 from deploy.source.migrations import Migration
 from deploy.statements import statement
 
-_SNAPSHOT = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_SCRATCH = "TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE"
-"""READ WRITE: a role may default to read only, which forbids temporary tables too."""
 _COMMIT = "COMMIT;\n"
 _ROLLBACK = "ROLLBACK;\n"
 
@@ -187,37 +184,6 @@ def in_one_message(
         return (yield from retry_while_busy(transact, deadline, already_done=look, may_retry=_may_retry))
     except StatementFailed as failed:
         raise _host_failed(failed.error, work, format_error) from None
-
-
-def rolled_back(settings: str, sql: str, attempt: Callable[[Answer], Steps[T]], *, statement_timeout: int) -> Steps[T]:
-    """What `attempt` gives, in a transaction that leaves nothing behind; `sql` goes before it, in the message that begins.
-
-    The attempt sees errors in answers; after one the connection has rolled back already.
-    """
-    message = Message(_begin(settings + _spelling(), _SCRATCH), sql, statement_timeout=statement_timeout)
-    yield message
-    steps = attempt(message.answer)
-    try:
-        while True:
-            message = next(steps)
-            yield message
-    except StopIteration as done:
-        result: T = done.value
-    except Exception:
-        yield Message(_ROLLBACK)
-        raise
-    if message.answer.error is None:
-        yield Message(_ROLLBACK)
-    return result
-
-
-def snapshot(settings: str, *queries: Fragment | str) -> Message:
-    """Queries in one snapshot and one message, a whole transaction that only reads; `settings` are its SET LOCAL statements."""
-    return Message(_begin(settings + _spelling(), _SNAPSHOT), *queries, _COMMIT)
-
-
-def _spelling() -> str:
-    return statement("session/spelling.sql.j2")
 
 
 def _take_lock(

@@ -15,7 +15,8 @@ from deploy.connection.server import Server
 from deploy.errors import HostFailed, StatementFailed
 from deploy.execution.conversation import Steps, drive, send
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
-from deploy.execution.transaction import Transaction, in_one_message, rolled_back, under_lock
+from deploy.execution.reading import rolled_back
+from deploy.execution.transaction import Transaction, in_one_message, under_lock
 from deploy.execution.work import Progress, Work
 from deploy.plan.ledger import LedgerHandle, LedgerState, lock_key
 from deploy.plan.target import Targets
