@@ -100,6 +100,9 @@ def write_contract(out: Path, schemas: Sequence[str] = (), **arguments: Any) -> 
     if text == written:
         Run.current(host).noop(f"{path} is up to date")
         return
+    if names := {name: None for run in runs for name in run.secrets.found_in(text)}:
+        reason = f"{path.name} would hold the value of the secret variable {', '.join(map(repr, names))}"
+        raise HostFailed(Problem("arguments", reason, "pass secret_variables=[] to write it all the same"))
     yield FunctionCommand(_write, (path, text.encode()), {})
 
 

@@ -66,10 +66,12 @@ class DatabasesConnector(PostgresConnector):
 
 def _warn_once(text: str) -> None:
     """pyinfra makes each inventory twice."""
+    from deploy.text import one_line
+
     context = click.get_current_context(silent=True)
     said: set[str] = context.meta.setdefault(f"{__name__}.said", set()) if context is not None else set()
     if text not in said:
-        logger.warning(text)
+        logger.warning(one_line(text))
         said.add(text)
 
 

@@ -160,6 +160,16 @@ def test_render_writes_a_secret_only_when_asked_by_name(pyinfra: Pyinfra, tmp_pa
     assert LONG in (tmp_path / "out" / "2_x.sql").read_text(encoding="utf-8")
 
 
+def test_a_contract_with_a_secret_is_refused(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
+    data = source(tmp_path, "SELECT 1;")
+    assert deploy(pyinfra, database, "deploy.apply", **data).code == 0
+    refused = deploy(pyinfra, database, "-vvv", "deploy.contract", "out=out", **data)
+    assert refused.code == 1
+    assert "would hold the value of the secret variable 'token'; pass secret_variables=[]" in refused.out, refused.out
+    assert_hidden(everything(refused, tmp_path / "out"))
+    assert deploy(pyinfra, database, "deploy.contract", "out=out", "secret_variables=[]", **data).code == 0
+
+
 def test_the_audit_trail_holds_no_secret_also_not_inside_of_another_variable(
     pyinfra: Pyinfra, database: Database, tmp_path: Path
 ) -> None:
@@ -230,6 +240,7 @@ def test_nothing_of_the_package_prints_but_by_the_host_of_a_run() -> None:
     places = sorted(line.split(":")[0] for line in found)
     assert set(places) == {
         "deploy/connectors/database.py",
+        "deploy/connectors/pgdatabases.py",
         "deploy/embedded.py",
         "deploy/report/host_run.py",
         "deploy/report/run.py",
