@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 
 from deploy.cli import failure, preview
 from deploy.connection.message import Answer, Commands, Message
 from deploy.connection.server import Server
+from deploy.connectors.database import Database
 from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import HostFailed
 from deploy.execution import down_file, non_transactional, observe, probe, record, transactional
@@ -30,10 +33,6 @@ from deploy.retention import plan as retention
 from deploy.retention import purge as deletion
 
 __all__ = ["adopt", "migrate", "purge", "read_contract", "render", "revert", "verify", "write_contract"]
-
-if TYPE_CHECKING:
-    from pyinfra.api.host import Host
-    from pyinfra.api.state import State
 
 
 @operation()
@@ -174,7 +173,7 @@ def _probe(target: Target, observation: Observation) -> Probed:
         _current().log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with _connector().database.exclusive_use():  # side by side, probes would measure each other
+        with _database().exclusive_use():  # side by side, probes would measure each other
             probed = drive(probe.run_all(target, rows, _current().log), _send)
     for timing in probed.queries:
         _current().log(f"probed: {timing}")
@@ -217,7 +216,7 @@ def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
         message.execute(state, host, {})
         return message.answer
 
-    with _connector().database.lock_queue(plan.server, plan.database, expiry.LOCK_KEY).turn():
+    with _database().lock_queue(plan.server, plan.database, expiry.LOCK_KEY).turn():
         purged = drive(deletion.delete(plan, host.name, Run.current(host).log), send)
     if purged.interrupted:
         host.disconnect()
@@ -232,12 +231,12 @@ def _current() -> HostRun:
     return Run.current(host)
 
 
-def _connector() -> PostgresConnector:
-    return cast(PostgresConnector, host.connector)
+def _database() -> Database:
+    return cast(PostgresConnector, host.connector).database
 
 
 def _login_pid() -> int | None:
-    return _connector().database.login_pid
+    return _database().login_pid
 
 
 def _ask(message: Message) -> Answer:
@@ -264,11 +263,11 @@ def _read(target: Target, conversation: Steps[Observation]) -> Observation:
 
 
 def _work(target: Target, plan: Plan, observation: Observation) -> Work:
-    queue = _connector().database.lock_queue(observation.server, observation.database, ledger.lock_key(observation.database))
+    queue = _database().lock_queue(observation.server, observation.database, ledger.lock_key(observation.database))
     return Work.of(target, plan, observation, _current().log, _login_pid, queue)
 
 
 def _check_only_primary(server: Server) -> None:
     """While executing, ahead of the first write."""
     if state.is_executing:
-        observe.check_only_primary(server, _connector().database.other_hosts())
+        observe.check_only_primary(server, _database().other_hosts())

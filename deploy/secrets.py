@@ -1,7 +1,7 @@
 """Secret values, masked in whatever is shown: in their own spelling, and as SQL, JSON, URLs, HTML and base64 write them.
 
-A value of fewer than LEAST characters can't be masked, since it would be found in half of all words, and is refused. Of a value of
-several lines each line is a secret. What a server cuts short is recognised by its beginning.
+A value of fewer than LEAST characters can't be masked, since it would be found in half of all words, and is refused; a password of
+so few is not masked. Of a value of several lines each line is a secret. What a server cuts short is recognised by its beginning.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def in_variables(variables: Mapping[str, Any] | None, names: Collection[str] | N
 
 
 def with_environment(variables: Mapping[str, Any] | None, names: Collection[str]) -> dict[str, Any]:
-    """The variables, with those whose names are mapped to environment variables. Raises ValueError with the next step."""
+    """The variables, with those that environment variables hold. Raises ValueError with a sentence and the next step."""
     every = dict(variables or {})
     for name, place in names.items() if isinstance(names, Mapping) else ():
         if place not in os.environ:

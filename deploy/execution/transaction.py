@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from deploy.connection.message import Fragment, Message
@@ -73,10 +72,6 @@ class Deadline:
         self._end += max(0.0, seconds)
 
 
-def is_busy(error: SqlError) -> bool:
-    return error.is_busy
-
-
 def retry_hint(settings: Settings) -> str:
     return f"tried for {settings.lock_wait / 1000:g} s; run the command again, or raise lock_wait"
 
@@ -86,7 +81,7 @@ def retry_while_busy(
     deadline: Deadline,
     *,
     already_done: Callable[[], Steps[T | None]] | None = None,
-    may_retry: Callable[[SqlError], bool] = is_busy,
+    may_retry: Callable[[SqlError], bool] = lambda error: error.is_busy,
 ) -> Steps[T]:
     """What `attempt` gives, which is made again while something is busy. Raises the last StatementFailed.
 
@@ -116,11 +111,11 @@ def under_lock(
     format_error: Callable[[SqlError], HostFailed] = HostFailed.of,
     own_session: Migration | None = None,
 ) -> Steps[Commit | Skip]:
-    """In its turn among the hosts of this run, make the attempt for one version of the ledger in a transaction under the lock,
-    again while something is busy.
+    """Make the attempt for one version of the ledger in a transaction under the lock, again while something is busy.
 
-    Where the ledger shows that another process has done it, `already_done` gives the text, and there is no attempt. The lock
-    is the transaction's; with `own_session`, the file that needs it, it is the session's. Raises HostFailed.
+    Hosts of this run take turns. Where the ledger shows that another process has done it, `already_done` gives the text, and
+    there is no attempt. The lock is the transaction's; with `own_session`, the file that needs it, it is the session's.
+    Raises HostFailed.
     """
     exists, began = progress.ledger_exists, time.monotonic()
 
@@ -167,8 +162,7 @@ def under_lock(
     try:
         with work.queue.turn() as waited:
             deadline = Deadline(work.settings.lock_wait - waited)
-            attempt_again = partial(ends_clean, deadline)
-            return (yield from retry_while_busy(attempt_again, deadline, already_done=look, may_retry=_may_retry))
+            return (yield from retry_while_busy(lambda: ends_clean(deadline), deadline, already_done=look, may_retry=_may_retry))
     except StatementFailed as failed:
         raise _host_failed(failed.error, work, format_error) from None
 
@@ -272,7 +266,7 @@ def _reset() -> str:
 
 def _may_retry(error: SqlError) -> bool:
     """Someone else may have made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet."""
-    return is_busy(error) or (error.name is None and error.sqlstate in _EXISTS_ALREADY)
+    return error.is_busy or (error.name is None and error.sqlstate in _EXISTS_ALREADY)
 
 
 def _host_failed(error: SqlError, work: Work, format_error: Callable[[SqlError], HostFailed]) -> HostFailed:

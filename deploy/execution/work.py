@@ -63,10 +63,8 @@ class Work:
         """The statements that put this into the audit trail, in the same transaction; empty when none is wanted."""
         if self.history is None:
             return ""
-        variables = history.without_secrets(self.settings.variables, self.settings.secret_variables)
-        variables = Secrets(in_variables(self.settings.variables, self.settings.secret_variables)).masked(
-            variables
-        )  # another one may contain a secret
+        given, secret = self.settings.variables, self.settings.secret_variables
+        variables = Secrets(in_variables(given, secret)).masked(history.without_secrets(given, secret))
         row = history.record(self.history, migration, action, variables)
         return row if progress.history_exists else history.create(self.history) + row
 

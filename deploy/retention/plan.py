@@ -10,7 +10,7 @@ from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution import observe
 from deploy.execution.conversation import Steps
-from deploy.execution.transaction import is_busy, retry_hint
+from deploy.execution.transaction import retry_hint
 from deploy.findings import PurgeFindings
 from deploy.retention import expiry, messages
 from deploy.retention.expiry import Cutoffs, Span
@@ -84,7 +84,7 @@ def _ask(message: Message, values: Settings) -> Steps[Answer]:
 
 def explained(error: SqlError, values: Settings) -> SqlError:
     """The error with the keys that would let a batch through."""
-    if is_busy(error):
+    if error.is_busy:
         return replace(error, hint=retry_hint(values))
     if error.sqlstate == _TOO_SLOW:
         return replace(error, hint="set a smaller batch_rows, or raise statement_timeout")

@@ -10,7 +10,8 @@ import pytest
 from deploy.connection import conninfo
 from deploy.connection.endpoint import Endpoint
 from deploy.errors import RunRefused
-from deploy.settings import Settings, milliseconds
+from deploy.settings import Settings
+from deploy.values import milliseconds
 
 
 @pytest.fixture(autouse=True)

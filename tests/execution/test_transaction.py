@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from support.servers import PASSWORD, Database
 
-from deploy import settings
 from deploy.connection import conninfo
 from deploy.connection.connections import Connections
-from deploy.connection.lock_queue import LockQueue
 from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, StatementFailed
@@ -42,11 +40,12 @@ class Host:
 
     def __post_init__(self) -> None:
         data = {**self.database.data, "postgres_password": PASSWORD, "lock_wait": "2s"}
-        of = Targets().resolve("@postgres/h", data)
-        self._session = Connections().session(conninfo.endpoint("h", settings.read("@postgres/h", data)), 1, 0)
+        target, connections = Targets().resolve("@postgres/h", data), Connections()
+        self._session = connections.session(conninfo.endpoint("h", target.settings), 1, 0)
         server = Server.of(self.ask(Message(statement("session/server.sql.j2"))))
         ledger = LedgerHandle('"public"."_sqlx_migrations"', None, lock_key(self.database.name))
-        self.work = Work(of, ledger, server, None, print, lambda: self._session.login_pid, LockQueue())
+        queue = connections.lock_queue(server, self.database.name, ledger.key)
+        self.work = Work(target, ledger, server, None, print, lambda: self._session.login_pid, queue)
         self.sent.clear()
 
     def ask(self, message: Message) -> Answer:
