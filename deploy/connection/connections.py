@@ -33,6 +33,13 @@ class Connections:
         limit = self._limits.setdefault(endpoint.key, ConnectionLimit(slots))
         return Session(endpoint, limit, self._process, patience, self._bastions)
 
+    def spare_session(self, endpoint: Endpoint) -> Session | None:
+        """One more session of a server that is in use, if a connection may be opened without waiting for another host's."""
+        limit = self._limits[endpoint.key]
+        if not limit.has_room or not self._process.has_room:
+            return None
+        return Session(endpoint, limit, self._process, 0, self._bastions)
+
     def exclusive_use(self, endpoint: Endpoint) -> Semaphore:
         """For what one connection at a time may do to this server: `with exclusive_use(...)`, outside a transaction."""
         return self._exclusive[endpoint.key]

@@ -43,6 +43,11 @@ class ConnectionLimit:
         self._waiting: deque[Event] = deque()
         self.full = FullServer()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `acquire` would not wait."""
+        return bool(self._free or self._idle)
+
     def acquire(self, holder: Hashable) -> None:
         """Before a connection is opened: waits until there is a slot for it."""
         if self._free:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypedDict
 
 from gevent.lock import Semaphore
@@ -23,9 +24,10 @@ from deploy.connection.connect_errors import explain
 from deploy.connection.connections import Connections
 from deploy.connection.endpoint import Endpoint
 from deploy.connection.lock_queue import LockQueue
-from deploy.connection.message import Answer, Fragment, Message
+from deploy.connection.message import Answer, File, Fragment, Message
 from deploy.connection.server import Server
 from deploy.connection.session import Session
+from deploy.connectors import watch
 from deploy.errors import SqlError
 from deploy.report.run import Run
 from deploy.settings import Settings
@@ -191,7 +193,12 @@ class Database:
     def _run_message(self, message: Message, timeout: float | None) -> tuple[Answer, list[str]]:
         if timeout is None:
             timeout = timeouts.message_timeout(message, self._host_run.settings.statement_timeout)
-        return self._answer(message.parts, timeout, keep_session=message.keep_session, repeatable=True)
+        file = next((part for part in message.parts if isinstance(part, File)), None)
+        if file is None:
+            return self._answer(message.parts, timeout, keep_session=message.keep_session, repeatable=True)
+        spare = partial(self._connections.spare_session, self.endpoint)
+        with watch.waits(file.name or "", self.login_pid, spare, self._host_run.log):
+            return self._answer(message.parts, timeout, keep_session=message.keep_session, repeatable=True)
 
     def _answer(
         self, parts: Sequence[Fragment], timeout: float | None, *, keep_session: bool, repeatable: bool
@@ -207,7 +214,7 @@ class Database:
                 return failed, []
             answer, notices = session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
             if answer.error is not None:
-                answer = Answer(error=answer.error.without(self._host_run.secrets))
+                answer = Answer(answer.rows, answer.error.without(self._host_run.secrets))
             return answer, notices
         except TimeoutError:
             raise  # pyinfra's, around a whole purge

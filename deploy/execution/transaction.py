@@ -33,6 +33,7 @@ _ROLLBACK = "ROLLBACK;\n"
 _POLL = 0.2
 """Seconds between two attempts to take the lock, or to get at a busy table."""
 
+_LOCK_TIMEOUT = "55P03"
 _NO_SUCH_TABLE = "42P01"
 _EXISTS_ALREADY = ("23505", "42P07", "42P06", "42710")
 
@@ -65,6 +66,10 @@ class Deadline:
 
     def pause(self) -> None:
         time.sleep(self._poll)
+
+    def extend(self, seconds: float) -> None:
+        """What was no waiting does not count."""
+        self._end += max(0.0, seconds)
 
 
 def retry_hint(settings: Settings) -> str:
@@ -112,12 +117,13 @@ def under_lock(
     there is no attempt. The lock is the transaction's; with `own_session`, the file that needs it, it is the session's.
     Raises HostFailed.
     """
-    exists = progress.ledger_exists
+    exists, began = progress.ledger_exists, time.monotonic()
 
     def transact(deadline: Deadline) -> Steps[Commit | Skip]:
-        nonlocal exists
+        nonlocal exists, began
         while True:
             transaction = yield from _take_lock(work, version, exists, deadline, own_session)
+            began = time.monotonic()
             exists = transaction.state.ledger_exists
             done = already_done(transaction.state)
             outcome = Skip(done) if done is not None else (yield from attempt(transaction))
@@ -136,7 +142,9 @@ def under_lock(
     def ends_clean(deadline: Deadline) -> Steps[Commit | Skip]:
         try:
             return (yield from transact(deadline))
-        except StatementFailed:
+        except StatementFailed as failed:
+            if failed.error.sqlstate == _LOCK_TIMEOUT and work.settings.lock_timeout:
+                deadline.extend(time.monotonic() - began - work.settings.lock_timeout / 1000)
             raise  # the connection has rolled back; the session is reset when the ledger is read again
         except Exception:
             yield _rollback()

@@ -49,7 +49,7 @@ class Host:
         self.sent.clear()
 
     def ask(self, message: Message) -> Answer:
-        self.sent.append(str(message))
+        self.sent.append("".join(part.sql for part in message.parts))
         self._session.open()
         answer, _ = self._session.run(message.parts, 30, keep_session=message.keep_session)
         return answer
