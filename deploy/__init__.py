@@ -49,16 +49,27 @@ def revert(suffix: str, to: int | None = None, allow_data_loss: bool = False, **
 
 
 @verb(reports="completion")
-def adopt(suffix: str, replace_checksum: bool = False, **data: Any) -> None:
-    """Record our migration on hosts where its objects are already there, with proof; nothing is run."""
+def adopt(suffix: str, replace_checksum: bool = False, to: int | None = None, **data: Any) -> None:
+    """Record migrations on hosts where their objects are already there, as the contract proves; nothing is run."""
     from deploy import operations
 
-    operations.adopt(name=f"Adopt{suffix}", replace_checksum=replace_checksum, **data)
+    operations.adopt(name=f"Adopt{suffix}", replace_checksum=replace_checksum, to=to, **data)
+
+
+@verb(reports="completion", waves=False)
+def contract(suffix: str, out: str | None = None, schemas: str = "", **data: Any) -> None:
+    """Write what the hosts hold now as the contract of their version into the folder `out`; `schemas=a,b` beside the host's own."""
+    from deploy import operations, settings
+
+    more = [name for name in schemas.split(",") if name]
+    folder = settings.resolve_path(out or data.get("contract") or "contract")
+    operations.read_contract(name=f"Read{suffix}", schemas=more, **data)
+    operations.write_contract(name=f"Write{suffix}", out=folder, schemas=more, **data)
 
 
 @verb(reports="completion", waves=False, only_postgres=False)
-def render(suffix: str, out: str = "migrations", **data: Any) -> None:
-    """Write the rendered migrations as files into the folder `out`: `pyinfra @local deploy.render`."""
+def render(suffix: str, out: str = "migrations", with_secrets: bool = False, **data: Any) -> None:
+    """Write the rendered migrations into the folder `out`: `pyinfra @local deploy.render`; secret variables only `with_secrets`."""
     from deploy import operations, settings
 
-    operations.render(name=f"Render{suffix}", out=settings.resolve_path(out), **data)
+    operations.render(name=f"Render{suffix}", out=settings.resolve_path(out), with_secrets=with_secrets, **data)

@@ -157,7 +157,7 @@ class Probed:
         """The findings of the catalogs with those of the probe. A check that could not run is a problem where no violation is."""
         violations = findings.violations + self.violations
         problems = [Problem("probe", self.error.summary)] if self.error is not None else []
-        if not violations and not problems:
+        if not violations and not problems and not findings.problems:
             problems = [Problem("check-not-run", reason) for reason in findings.not_run.values()]
         return replace(
             findings,
@@ -165,7 +165,7 @@ class Probed:
             violations=violations,
             queries=self.queries,
             not_probed=self.not_probed,
-            problems=tuple(problems),
+            problems=(*findings.problems, *problems),
         )
 
 

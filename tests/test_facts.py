@@ -23,7 +23,7 @@ def status(pyinfra: Pyinfra, hosts: Hosts) -> Any:
 def test_an_empty_host_has_all_pending_and_no_problem(pyinfra: Pyinfra, database: Database) -> None:
     got = status(pyinfra, {ONE: database.data})[ONE]
     assert (got["role"], got["applied"], got["pending"]) == ("primary", [], [VERSION])
-    assert {"check": "tables", "object": "integration_events", "expected": "table", "actual": "missing"} in got["drift"]
+    assert {"check": "contract", "object": "integration_events", "expected": "table", "actual": "missing"} in got["drift"]
     assert (got["kind"], got["problem"], got["error"]) == (None, None, None)
 
 

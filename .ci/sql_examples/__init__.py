@@ -88,6 +88,7 @@ lock_wait = 5000
 migrations = ("CREATE TABLE integration_health (id UUID);",)
 mode = "READ ONLY"
 old = "00ff"
+pid = 1
 query_budget_ms = 100
 removed = (("drop", 1, 0),)
 rows = 10000

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy, snapshot
-from deploy.plan import history, ledger, standby
+from deploy.execution.reading import snapshot
+from deploy.execution.transaction import Deadline, retry_hint, retry_while_busy
+from deploy.plan import catalogs, history, ledger, privileges, proof, standby
+from deploy.plan.catalogs import Catalog
+from deploy.plan.making import Look
 from deploy.plan.observation import Observation, observe
 from deploy.plan.target import Target, transaction_settings
 from deploy.settings import Settings
 from deploy.source import checks
+from deploy.source.contracts import Contract
 from deploy.statements import statement
 
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -28,8 +32,15 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
 
     `only` names the checks that run; without it all of them.
     """
+    expected = [look(target, target.contracts)] if target.contracts else []
+    views = [statement("session/views.sql.j2")] if target.settings.checks is not None else []
+    found = checks.fragments(target.checks, only)
+    return snapshot(transaction_settings(target.settings), _status(target), *expected, *views, *found)
+
+
+def _status(target: Target) -> str:
     values = target.settings
-    status = statement(
+    return statement(
         "status/message.sql.j2",
         ledger_schema=target.ledger_schema,
         ledger_table=target.source.sqlx.ledger_table,
@@ -39,27 +50,62 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
         schema=values.schema,
         owner=values.owner,
     )
-    views = "" if target.holds_contract else statement("session/views.sql.j2")
-    return snapshot(transaction_settings(values), status, views, *checks.fragments(target.checks, only))
+
+
+def look(target: Target, contracts: Sequence[Contract]) -> str:
+    """What of a message reads the catalogs. The ledger and the audit trail are no part of any schema."""
+    return catalogs.ask(contracts, target.settings.schema, [target.source.sqlx.ledger_table, history.TABLE])
+
+
+def look_at_all(target: Target, schemas: Sequence[str]) -> Steps[Look]:
+    """What a contract is made of: every object of the host's schema and of `schemas`. Raises HostFailed."""
+    left_out = [target.source.sqlx.ledger_table, history.TABLE]
+    question = snapshot(
+        transaction_settings(target.settings), _status(target), catalogs.ask_all(target.settings.schema, schemas, left_out)
+    )
+    try:
+        answer = yield from ask(question, target.settings)
+    except StatementFailed as failed:
+        raise HostFailed.of(failed.error) from None
+    seen = observe(replace(target, contracts=(), checks=()), answer)
+    if (problem := privileges.ledger_read_problem(target, seen)) is not None:
+        raise HostFailed(problem)
+    version = proof.newest_recorded(target.source, seen.ledger.rows)
+    catalog = next(Catalog.of(row) for row in answer.rows if "unmatched" in row)
+    return Look(version, seen.major, catalog.objects)
+
+
+def is_torn(error: SqlError) -> bool:
+    """Whether an object went away under the look: its row is of the snapshot, its definition of now."""
+    return error.sqlstate == "XX000" and any(words in error.message for words in ("could not open relation", "cache lookup failed"))
 
 
 def ask(message: Message, settings: Settings) -> Steps[Answer]:
     """The answer to a read, which is sent again while a table is locked as a whole. Raises StatementFailed."""
-    return (yield from retry_while_busy(lambda: send(message), Deadline(settings.lock_wait)))
+    deadline = Deadline(settings.lock_wait)
+    return (yield from retry_while_busy(lambda: send(message), deadline, may_retry=lambda error: error.is_busy or is_torn(error)))
 
 
 def read(target: Target, check_server: Callable[[Server], None], login_pid: Callable[[], int | None]) -> Steps[Observation]:
     """How the host is now. `check_server` refuses another server than the run has seen before. Raises HostFailed.
 
-    A check that can't run, say one on a table that is not there yet, does not hide the rest.
+    Where something was deployed and differs from the contract, a second look must agree: other people's DDL is seen half-done.
     """
+    observation = yield from _read(target, check_server, login_pid)
+    if not observation.proof.violations or not observation.ledger.rows:
+        return observation
+    return (yield from _read(target, check_server, login_pid)).agreed_with(observation)
+
+
+def _read(target: Target, check_server: Callable[[Server], None], login_pid: Callable[[], int | None]) -> Steps[Observation]:
+    """A check that can't run, say one on a table that is not there yet, does not hide the rest."""
     check_error: SqlError | None = None
     not_run: dict[str, str] = {}
     try:
         try:
             answer = yield from ask(question(target), target.settings)
         except StatementFailed as failed:
-            if failed.error.sqlstate is None or is_busy(failed.error):
+            if failed.error.sqlstate is None or failed.error.is_busy:
                 raise
             check_error = failed.error
             answer = yield from ask(question(target, ()), target.settings)
@@ -67,8 +113,8 @@ def read(target: Target, check_server: Callable[[Server], None], login_pid: Call
                 answer, check_error, not_run = yield from _one_by_one(target, answer)
     except StatementFailed as failed:
         error = failed.error
-        raise HostFailed.of(replace(error, hint=retry_hint(target.settings)) if is_busy(error) else error) from None
-    observation = observe(answer, check_error, login_pid(), not_run)
+        raise HostFailed.of(replace(error, hint=retry_hint(target.settings)) if error.is_busy else error) from None
+    observation = observe(target, answer, check_error, login_pid(), not_run)
     check_server(observation.server)
     return observation
 
@@ -76,7 +122,7 @@ def read(target: Target, check_server: Callable[[Server], None], login_pid: Call
 def _one_by_one(target: Target, answer: Answer) -> Steps[tuple[Answer, SqlError | None, dict[str, str]]]:
     """Each check in a message of its own: `answer` with what they found, the error of one, and those that the role may not run."""
     rows, not_run = answer.rows, {}
-    for name in target.check_names:
+    for name in (check.name for check in target.checks):
         try:
             found = yield from ask(question(target, (name,)), target.settings)
         except StatementFailed as failed:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.connection.message import Answer
 from deploy.connection.server import Server
 from deploy.errors import SqlError
 from deploy.findings import HostFindings, Violation
+from deploy.plan.catalogs import Catalog
+from deploy.plan.difference import CHECK
 from deploy.plan.invalid_indexes import InvalidIndex
 from deploy.plan.ledger import Row
+from deploy.plan.proof import Proof, prove
+from deploy.plan.target import Target
 from deploy.statements.columns import Columns, row_as
 
 _STATUS = "status/message.sql.j2"
@@ -112,14 +117,30 @@ class Observation:
     """Who may create in the schema: PUBLIC, or roles that neither own it nor are trusted."""
     table_owners: Mapping[str, str] = field(default_factory=dict)
     """The owners of our tables that are not trusted, by table."""
+    catalog: Catalog | None = None
+    """What is there of what the contracts say; None where there is no contract."""
+    proof: Proof = field(default_factory=Proof)
     violations: tuple[Violation, ...] = ()
+    """Of the contract, and of the checks."""
     check_error: SqlError | None = None
     not_run: Mapping[str, str] = field(default_factory=dict)
     """Checks that the role may not run, and why."""
 
     @property
+    def major(self) -> int:
+        return _major(self.server_version)
+
+    @property
     def in_recovery(self) -> bool:
         return self.server.in_recovery
+
+    def agreed_with(self, earlier: Observation) -> Observation:
+        """Without the differences from the contract that `earlier` did not have; all where another contract was compared."""
+        if self.proof.contract != earlier.proof.contract:
+            return self
+        fleeting = set(self.proof.violations).difference(earlier.proof.violations)
+        proof = replace(self.proof, violations=tuple(v for v in self.proof.violations if v not in fleeting))
+        return replace(self, proof=proof, violations=tuple(v for v in self.violations if v not in fleeting))
 
     def findings(self, host: str, checks: tuple[str, ...]) -> HostFindings:
         """What those of `checks` that could run found on `host`."""
@@ -128,17 +149,26 @@ class Observation:
             database=self.database,
             server_version=self.server_version,
             role="standby" if self.in_recovery else "primary",
-            checks=tuple(check for check in checks if check not in self.not_run),
+            checks=tuple(c for c in checks if c not in self.not_run and (c != CHECK or self.proof.contract is not None)),
             violations=self.violations,
             not_run=self.not_run,
         )
 
 
 def observe(
-    answer: Answer, check_error: SqlError | None = None, login_pid: int | None = None, not_run: Mapping[str, str] | None = None
+    target: Target,
+    answer: Answer,
+    check_error: SqlError | None = None,
+    login_pid: int | None = None,
+    not_run: Mapping[str, str] | None = None,
 ) -> Observation:
     """The observation in an answer without error; `login_pid` is the process id that the login was answered with."""
     status = Columns(next(row for row in answer.rows if "server_version" in row), _STATUS)
+    ledger = _ledger(status)
+    known = target.contracts[-1] if target.contracts else None
+    catalog = next((Catalog.of(row, known) for row in answer.rows if "unmatched" in row), None)
+    proof = prove(target.source, target.contracts, ledger.rows, catalog, _major(status["server_version"]))
+    found = tuple(row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row)
     return Observation(
         server_version=status["server_version"],
         server=Server.of(answer),
@@ -151,7 +181,7 @@ def observe(
             can_create_schemas=status["database_creatable"],
         ),
         schema=Schema(status["schema"], status["schema_exists"], status["schema_usable"], status["schema_creatable"]),
-        ledger=_ledger(status),
+        ledger=ledger,
         history=History(
             status["history_exists"],
             status["history_writable"],
@@ -164,7 +194,9 @@ def observe(
         pooled=login_pid is not None and login_pid != status["backend_pid"],
         creators=tuple(status["creators"]),
         table_owners=status["table_owners"],
-        violations=tuple(row_as(Violation, row, "session/check.sql.j2") for row in answer.rows if "check" in row),
+        catalog=catalog,
+        proof=proof,
+        violations=(*proof.violations, *found),
         check_error=check_error,
         not_run=not_run or {},
     )
@@ -172,6 +204,12 @@ def observe(
 
 def _addition(owner: str | None, what: str | None) -> Addition | None:
     return Addition(owner, what) if owner is not None and what is not None else None
+
+
+def _major(server_version: str) -> int:
+    """18 of "18.4", "18beta1" and "18.4 (Debian 18.4-1)"."""
+    match = re.match(r"\d+", server_version)
+    return int(match[0]) if match is not None else 0
 
 
 def _ledger(status: Columns) -> Ledger:

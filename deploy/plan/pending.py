@@ -39,7 +39,7 @@ def plan(target: Target, observation: Observation, *, will_run: bool = True) -> 
         target.source,
         observation.ledger.rows,
         ignore_missing=target.settings.ignore_missing,
-        contract_holds=contract_holds(target, observation),
+        contract_holds=target.settings.packaged and contract_holds(observation),
         repairable=_repairable(target, observation),
     )
     name = ledger_name(target, observation)
@@ -64,10 +64,11 @@ def plan(target: Target, observation: Observation, *, will_run: bool = True) -> 
     )
 
 
-def contract_holds(target: Target, observation: Observation) -> bool:
-    """Whether the host is proved to be as our own source makes it; what stands around the tables is no work of a file."""
+def contract_holds(observation: Observation) -> bool:
+    """Whether the host is proved to be as the source makes it; what stands around the tables is no work of a file."""
     differences = [violation for violation in observation.violations if violation.about != "around"]
-    return target.holds_contract and not differences and observation.check_error is None and not observation.not_run
+    compared = observation.proof.contract is not None
+    return compared and not differences and observation.check_error is None and not observation.not_run
 
 
 def ledger_name(target: Target, observation: Observation) -> str:
@@ -151,11 +152,11 @@ def existing_table_problem(target: Target, observation: Observation, pending: Se
 
     IF NOT EXISTS would step over it, and the ledger would record what is not there.
     """
-    if not target.holds_contract or len(pending) < len(target.source.migrations):
+    if not target.settings.packaged or len(pending) < len(target.source.migrations):
         return None
     wrong = [
         violation
-        for violation in observation.violations
+        for violation in observation.proof.first
         if violation.about == "definition" or (violation.about == "tables" and violation.actual != "missing")
     ]
     if not wrong:

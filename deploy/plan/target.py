@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy import settings
 from deploy.connection.quoting import Sql, ident
+from deploy.plan.difference import CHECK
 from deploy.settings import Settings
-from deploy.source import checks, migrations, queries
+from deploy.source import checks, contracts, migrations, queries
 from deploy.source.checks import Check
+from deploy.source.contracts import Contract
 from deploy.source.migrations import Source
 from deploy.source.queries import Query
 from deploy.statements import statement
+
+LEDGER = "ledger"
+"""The name of its comparison among the checks."""
 
 T = TypeVar("T")
 
@@ -22,21 +28,21 @@ _KEYS = frozenset(field.name for field in fields(Settings))
 
 @dataclass(frozen=True)
 class Target:
-    """Settings, source, checks and named queries of one host; with `holds_contract` the checks are those of the packaged source.
+    """Settings, source, contracts by version, checks and named queries of one host.
 
     No file is read any more: a plan and its execution see the same.
     """
 
     settings: Settings
     source: Source
+    contracts: tuple[Contract, ...]
     checks: tuple[Check, ...]
     queries: tuple[Query, ...]
-    holds_contract: bool
 
     @property
     def check_names(self) -> tuple[str, ...]:
-        """The names of the checks in the order in which they run."""
-        return tuple(check.name for check in self.checks)
+        """What is compared, then the names of the checks in the order in which they run."""
+        return (LEDGER, *([CHECK] if self.contracts else []), *(check.name for check in self.checks))
 
     @property
     def ledger_schema(self) -> str | None:
@@ -70,18 +76,18 @@ class Targets:
         values = settings.read(host, data, **arguments)
         path = migrations.packaged() if values.migrations is None else settings.resolve_path(values.migrations)
         source = self._once(lambda: migrations.load(path, values.variables), "source", path, values.variables)
-        folder = checks.packaged() if values.packaged else None
-        if values.checks is not None:
-            folder = settings.resolve_path(values.checks)
+        folder = _folder(values.contract, contracts.packaged(), values)
+        expected = self._once(lambda: contracts.load(folder), "contracts", folder) if folder is not None else ()
+        folder_of_checks = _folder(values.checks, checks.packaged(), values)
         found: tuple[Check, ...] = ()
-        if folder is not None:
+        if folder_of_checks is not None:
             variables = _check_variables(values, source)
-            found = self._once(lambda: checks.load(folder, **variables), "checks", folder, variables)
+            found = self._once(lambda: checks.load(folder_of_checks, **variables), "checks", folder_of_checks, variables)
         named: tuple[Query, ...] = ()
         if values.packaged:
             budget = values.query_budget_ms
             named = self._once(lambda: queries.load(queries.packaged(), budget), "queries", budget)
-        return Target(values, source, found, named, values.packaged and folder == checks.packaged())
+        return Target(values, source, expected, found, named)
 
     def _once(self, make: Callable[[], T], *key: object) -> T:
         """What `make` gives, made once for each `key`, which is compared by its repr: data may hold what can't be hashed."""
@@ -90,6 +96,13 @@ class Targets:
             self._memory[text] = make()
         made: T = self._memory[text]
         return made
+
+
+def _folder(given: str | None, packaged: Path, values: Settings) -> Path | None:
+    """The folder that the data name, else the packaged one, which is for the packaged source only."""
+    if given is not None:
+        return settings.resolve_path(given)
+    return packaged if values.packaged else None
 
 
 def _own(data: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -51,6 +51,12 @@ def advise(fleet: Fleet) -> tuple[Advice, ...]:
             "--dry deploy.apply",
         ),
         (
+            "Behind",
+            _behind,
+            "Migrations of the source are pending. See what would run, then run it without --dry.",
+            "--dry deploy.apply",
+        ),
+        (
             "Differs from the contract",
             lambda host: _drifted(host) and host.role != "standby",
             "deploy.apply never alters an object that exists. Put right what is listed under Violations, by hand or by a "
@@ -90,9 +96,14 @@ def _undeployed(host: HostFindings) -> bool:
     return bool(tables) and all(violation.actual == "missing" for violation in tables)
 
 
+def _behind(host: HostFindings) -> bool:
+    return not _undeployed(host) and any(violation.check == "ledger" for violation in host.violations)
+
+
 def _drifted(host: HostFindings) -> bool:
     slow = {query.name for query in host.queries if not query.within_budget}
-    return not _undeployed(host) and any(violation.object not in slow for violation in host.violations)
+    found = [violation for violation in host.violations if violation.check != "ledger"]
+    return not _undeployed(host) and any(violation.object not in slow for violation in found)
 
 
 def _command(fleet: Fleet, hosts: tuple[HostFindings, ...], words: str) -> str:

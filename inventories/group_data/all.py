@@ -7,11 +7,13 @@ schema = None
 # The role that new objects and a new ledger belong to (SET LOCAL ROLE). None: the connecting role.
 owner = None
 
-# A folder of SQLx migrations and one of checks. None: the packaged ones.
+# Folders of SQLx migrations, of contracts and of checks. None: the packaged ones; for another source no contract and no check.
 migrations = None
+contract = None
 checks = None
 
-# What templates of another source may use, and which of these names must not be shown or recorded.
+# What templates of another source may use, and which of these names must not be shown or recorded: a list, or a mapping of
+# names to the environment variables that hold their values. Values of fewer than 4 characters are refused, as they can't be masked.
 variables = None
 secret_variables = None
 

@@ -61,7 +61,7 @@ def test_a_word_that_is_not_key_and_value_is_refused() -> None:
 
 
 def test_every_verb_of_the_package_says_what_it_reports() -> None:
-    assert VERBS.keys() == {"apply", "verify", "purge", "revert", "adopt", "render"}
+    assert VERBS.keys() == {"apply", "verify", "contract", "purge", "revert", "adopt", "render"}
     for name, declared in VERBS.items():
         assert isinstance(declared, ReportingVerb) and declared.name == declared.__name__ == name
         assert declared.__doc__

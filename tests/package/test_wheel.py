@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_package_and_its_templates_and_nothing_else(wheel: P
         f"deploy/{path.relative_to(ROOT / 'deploy')}" for path in (ROOT / "deploy").rglob("*") if path.suffix in (".py", ".j2")
     }
     templates = {f"deploy/{path.relative_to(ROOT)}" for path in (ROOT / "sql_templates").rglob("*") if path.is_file()}
-    assert {name for name in names if name.endswith((".py", ".j2"))} == modules | templates
+    assert {name for name in names if name.endswith((".py", ".j2", ".toml"))} == modules | templates
     assert {Path(name).parts[0] for name in names} == {"deploy"}
 
 

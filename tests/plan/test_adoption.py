@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.observations import EMPTY, row, with_ledger
+from support.observations import CONTRACT, EMPTY, row, with_ledger
 
 from deploy.errors import SqlError
 from deploy.findings import Violation
 from deploy.plan import adoption, pending
 from deploy.plan.adoption import Adoption
+from deploy.plan.catalogs import Catalog
 from deploy.plan.observation import Observation
+from deploy.plan.proof import Proof
 from deploy.plan.target import Target, Targets
 from deploy.problems import Problem
 
 OURS = Targets().resolve("@postgres/h", {})
 (MIGRATION,) = OURS.source.migrations
 GONE = tuple(
-    Violation("tables", table, "table", "missing", about="tables") for table in ("integration_events", "integration_health")
+    Violation("contract", table, "table", "missing", about="tables") for table in ("integration_events", "integration_health")
 )
-COLUMN = Violation("columns", "integration_health.status", "text", "missing", about="definition")
+COLUMN = Violation("contract", "integration_health.status", "text", "missing", about="definition")
+
+
+def differs(*violations: Violation) -> Observation:
+    return replace(EMPTY, violations=violations, proof=Proof(CONTRACT, violations), catalog=Catalog((), ""))
 
 
 def plan(observation: Observation, *, of: Target = OURS, replace_checksum: bool = False) -> Adoption:
@@ -29,19 +35,22 @@ def plan(observation: Observation, *, of: Target = OURS, replace_checksum: bool 
 
 
 def test_a_schema_that_matches_is_recorded() -> None:
-    assert plan(EMPTY) == Adoption(action="record")
+    assert plan(EMPTY) == Adoption(record=(MIGRATION,), contract=CONTRACT)
 
 
 def test_what_is_recorded_already_is_left_alone() -> None:
-    assert plan(with_ledger(row(MIGRATION))) == Adoption(notes=(f"{MIGRATION}: recorded already; contract holds",))
+    got = plan(with_ledger(row(MIGRATION)))
+    assert (got.record, got.replace, got.notes) == ((), {}, (f"{MIGRATION}: recorded already; contract holds",))
 
 
 def test_another_checksum_is_replaced_only_when_asked_for() -> None:
     old = "ff" * 48
     other = with_ledger(row(MIGRATION, checksum=old))
-    assert plan(other) == Adoption(notes=(f"the ledger keeps its checksum {old}; replace_checksum=true would replace it",))
+    kept = plan(other)
+    assert (kept.record, kept.replace) == ((), {})
+    assert kept.notes == (f"the ledger keeps its checksum {old}; replace_checksum=true would replace it",)
     asked = plan(other, replace_checksum=True)
-    assert (asked.action, asked.old, asked.problem) == ("replace", old, None)
+    assert (asked.replace, asked.problem) == ({MIGRATION.version: old}, None)
 
 
 def test_a_standby_is_not_written_to() -> None:
@@ -51,12 +60,12 @@ def test_a_standby_is_not_written_to() -> None:
 
 NOTHING_PROVED: dict[str, tuple[Observation, Problem, tuple[str, ...]]] = {
     "no table": (
-        replace(EMPTY, violations=GONE),
+        differs(*GONE),
         Problem("unprovable", f"{MIGRATION}: none of its tables exist; nothing recorded", "run deploy.apply"),
         (),
     ),
     "a difference": (
-        replace(EMPTY, violations=(GONE[0], COLUMN)),
+        differs(GONE[0], COLUMN),
         Problem(
             "contract",
             f"{MIGRATION}: not recorded, because the database differs from the contract",
@@ -82,13 +91,9 @@ def test_without_proof_nothing_is_recorded(observation: Observation, problem: Pr
     assert plan(observation) == Adoption(problem=problem, details=details)
 
 
-def test_only_the_packaged_migrations_are_proved_and_only_by_the_packaged_checks() -> None:
-    other = replace(OURS, settings=replace(OURS.settings, migrations="x"), holds_contract=False)
-    assert plan(EMPTY, of=other) == Adoption(
-        problem=Problem("unsupported", "deploy.adopt works for the packaged migrations only", "unset `migrations`")
-    )
-    assert plan(EMPTY, of=replace(OURS, holds_contract=False)) == Adoption(
-        problem=Problem("unsupported", "deploy.adopt works with the packaged checks only", "unset `checks`")
+def test_a_source_without_a_contract_can_not_be_adopted() -> None:
+    assert plan(EMPTY, of=replace(OURS, contracts=())) == Adoption(
+        problem=Problem("unsupported", "deploy.adopt proves with contracts, and this source has none", "set `contract`")
     )
 
 

@@ -39,15 +39,15 @@ def read(database: Database, of: Target) -> tuple[dict[str, Any], ...]:
 
 @every_version
 def test_a_host_is_read_as_it_is(database: Database) -> None:
-    empty = observe(Answer(read(database, OURS)))
+    empty = observe(OURS, Answer(read(database, OURS)))
     assert (empty.database, empty.role.acting, empty.role.can_set_owner) == (database.name, "postgres", True)
     assert empty.schema == Schema("public", exists=True, can_use=True, can_create=True)
     assert (empty.ledger.exists, empty.ledger.rows, empty.ledger.target_schema) == (False, (), empty.schema)
     assert (empty.history.exists, empty.lock_holder, empty.in_recovery) == (False, None, False)
-    assert {(violation.check, violation.about) for violation in empty.violations} == {("tables", "tables")}
+    assert {(violation.check, violation.about) for violation in empty.violations} == {("contract", "tables")}
 
     database.psql(MIGRATION.read_text(encoding="utf-8") + LEDGER + sqlx_row(VERSION))
-    deployed = observe(Answer(read(database, OURS)))
+    deployed = observe(OURS, Answer(read(database, OURS)))
     assert deployed.ledger.exists and deployed.ledger.owner == "postgres" and deployed.ledger_schemas == ("public",)
     assert [(row.version, row.success) for row in deployed.ledger.rows] == [(VERSION, True)]
     assert deployed.violations == ()
@@ -57,7 +57,7 @@ def test_a_host_is_read_as_it_is(database: Database) -> None:
 def test_a_column_that_the_status_does_not_give_any_more_is_named(database: Database, column: str) -> None:
     rows = [{key: value for key, value in row.items() if key != column} for row in read(database, OURS)]
     with pytest.raises(HostFailed) as failed:
-        observe(Answer(tuple(rows)), login_pid=1)
+        observe(OURS, Answer(tuple(rows)), login_pid=1)
     text = f"status/message.sql.j2 gives no column {column!r}"
     assert failed.value.problem == Problem("internal", text, "please report it")
 

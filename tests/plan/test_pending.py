@@ -12,6 +12,7 @@ from support.observations import EMPTY, row, with_ledger
 from deploy.findings import Violation
 from deploy.plan import pending
 from deploy.plan.invalid_indexes import InvalidIndex
+from deploy.plan.proof import Proof
 from deploy.plan.target import Target, Targets
 from deploy.problems import Problem
 
@@ -61,7 +62,7 @@ def test_the_contract_holds_when_only_what_stands_around_the_tables_differs(abou
         with_ledger(row(MIGRATION, checksum="ff" * 48)), violations=(Violation("any", "t", "a", "b", about=about),)
     )
     got = pending.plan(OURS, reformatted)
-    assert pending.contract_holds(OURS, reformatted) is holds
+    assert pending.contract_holds(reformatted) is holds
     assert (got.problem is None) is holds
     assert (f"{MIGRATION}: recorded by another formatting of this file; contract holds" in got.notes) is holds
 
@@ -78,7 +79,7 @@ def test_the_contract_holds_when_only_what_stands_around_the_tables_differs(abou
 )
 def test_a_table_that_is_there_and_differs_stops_the_first_migration(about: str, actual: str, blocks: bool) -> None:
     found = Violation("any", "integration_events", "table", actual, about=about)
-    got = pending.existing_table_problem(OURS, replace(EMPTY, violations=(found, found)), OURS.source.migrations)
+    got = pending.existing_table_problem(OURS, replace(EMPTY, proof=Proof(first=(found, found))), OURS.source.migrations)
     want = Problem(
         "existing-table",
         "a table of the migration is there already and differs from the contract: "
@@ -90,7 +91,7 @@ def test_a_table_that_is_there_and_differs_stops_the_first_migration(about: str,
 
 def test_a_table_that_a_migration_has_made_stops_none() -> None:
     found = Violation("any", "integration_events", "table", "view", about="tables")
-    assert pending.existing_table_problem(OURS, replace(EMPTY, violations=(found,)), ()) is None
+    assert pending.existing_table_problem(OURS, replace(EMPTY, proof=Proof(first=(found,))), ()) is None
 
 
 def test_behind_a_pooler_a_file_without_a_transaction_is_refused(concurrent: Target) -> None:

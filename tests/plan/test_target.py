@@ -63,10 +63,13 @@ def test_variables_that_are_not_json_are_refused(tmp_path: Path) -> None:
     assert str(refused.value) == ("data key 'variables': contains a value that is not JSON; use texts, numbers, lists and mappings")
 
 
-def test_only_the_packaged_checks_of_the_packaged_source_are_its_contract(tmp_path: Path) -> None:
-    checks = str(write(tmp_path / "c", {"x.sql": "SELECT 1"}))
-    source = str(write(tmp_path / "s", {"1_a.sql": "SELECT 1"}))
-    assert Targets().resolve("@postgres/h", {}).holds_contract
-    assert not Targets().resolve("@postgres/h", {"checks": checks}).holds_contract
-    other = Targets().resolve("@postgres/h", {"migrations": source})
-    assert (other.holds_contract, other.checks, other.queries) == (False, (), ())
+def test_the_packaged_contract_and_checks_are_those_of_the_packaged_source(tmp_path: Path) -> None:
+    folders = {name: str(write(tmp_path / name, {file: text})) for name, file, text in (
+        ("checks", "x.sql", "SELECT 1"), ("migrations", "1_a.sql", "SELECT 1"), ("contract", "1.toml", "[table.t]")
+    )}  # fmt: skip
+    ours = Targets().resolve("@postgres/h", {})
+    assert ours.check_names == ("ledger", "contract", "owners", "search_path")
+    assert Targets().resolve("@postgres/h", {"checks": folders["checks"]}).contracts == ours.contracts
+    other = Targets().resolve("@postgres/h", {"migrations": folders["migrations"]})
+    assert (other.contracts, other.checks, other.queries, other.check_names) == ((), (), (), ("ledger",))
+    assert Targets().resolve("@postgres/h", folders).check_names == ("ledger", "contract", "x")

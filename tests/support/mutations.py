@@ -88,7 +88,7 @@ def _columns() -> Iterator[Mutation]:
         yield Mutation(column, f"{change} SET DEFAULT {OTHER_DEFAULTS[kind]}")
     yield Mutation(f"{HEALTH}.note", f"ALTER TABLE {HEALTH} ADD COLUMN note text")
     yield Mutation(f"{HEALTH}.error_rate", f"ALTER TABLE {HEALTH} DROP COLUMN error_rate")
-    yield Mutation(f"{EVENTS}.message", f"ALTER TABLE {EVENTS} RENAME COLUMN message TO text", lines=2)
+    yield Mutation(f"{EVENTS}.message", f"ALTER TABLE {EVENTS} RENAME COLUMN message TO text")
     yield Mutation(f"{EVENTS}.severity", f'ALTER TABLE {EVENTS} ALTER COLUMN severity TYPE varchar(20) COLLATE "POSIX"')
     yield Mutation(
         f"{HEALTH}.updated_at",
@@ -120,7 +120,7 @@ def _constraints() -> Iterator[Mutation]:
         yield Mutation(UNIQUE, f"{drop}, ADD CONSTRAINT {UNIQUE} UNIQUE {columns}")
     yield Mutation(UNIQUE, f"{drop}, ADD CONSTRAINT {UNIQUE} UNIQUE NULLS NOT DISTINCT (integration_id, last_checked)", since=15)
     yield Mutation(UNIQUE, f"{drop}; CREATE UNIQUE INDEX {UNIQUE} ON {HEALTH} (integration_id, last_checked)")
-    yield Mutation(UNIQUE, f"ALTER TABLE {HEALTH} RENAME CONSTRAINT {UNIQUE} TO other", lines=2)
+    yield Mutation(UNIQUE, f"ALTER TABLE {HEALTH} RENAME CONSTRAINT {UNIQUE} TO other")
     yield Mutation("extra", f"ALTER TABLE {HEALTH} ADD CONSTRAINT extra UNIQUE (integration_id, last_checked)")
     yield Mutation(UNIQUE, f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{UNIQUE}'::regclass")
     add = f"ALTER TABLE {EVENTS} ADD CONSTRAINT extra"

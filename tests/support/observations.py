@@ -1,13 +1,18 @@
-"""A host as it may be observed: in order, and where nothing was ever deployed. Tests replace what they are about."""
+"""A host as it may be observed: as its contract has it, and without a ledger. Tests replace what they are about."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from deploy.connection.server import Server
+from deploy.plan.catalogs import Catalog
 from deploy.plan.ledger import Row
 from deploy.plan.observation import History, Ledger, Observation, Role, Schema
+from deploy.plan.proof import Proof
+from deploy.source import contracts
 from deploy.source.migrations import Migration
+
+(CONTRACT,) = contracts.load(contracts.packaged())
 
 PUBLIC = Schema("public", exists=True, can_use=True, can_create=True)
 
@@ -40,6 +45,8 @@ EMPTY = Observation(
     invalid_indexes=(),
     lock_holder=None,
     pooled=False,
+    catalog=Catalog(CONTRACT.objects, fingerprint=""),
+    proof=Proof(CONTRACT),
 )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 from support.files import write
 from support.operator import Pyinfra, Result, finish, inventory_file, start
+from support.project import MIGRATION, VERSION
 from support.servers import SUPERUSER, Database
 
 HOST = "@postgres/db"
@@ -81,6 +83,12 @@ LEDGER = """
 def row(version: int, *, success: bool = True, checksum: str = "00") -> str:
     """The INSERT of a row into LEDGER."""
     return f"INSERT INTO _sqlx_migrations VALUES ({version}, 'x', now(), {success}, '\\x{checksum}', 0);"  # noqa: S608
+
+
+_CHECKSUM = hashlib.sha384(MIGRATION.read_bytes()).hexdigest()
+
+DEPLOYED = MIGRATION.read_text(encoding="utf-8") + LEDGER + row(VERSION, checksum=_CHECKSUM) + "\n"
+"""What deploy.apply leaves in an empty schema, for psql."""
 
 
 def ledger(database: Database, table: str = "_sqlx_migrations") -> list[str]:

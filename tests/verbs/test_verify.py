@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 
 from support.operator import Pyinfra
-from support.project import MIGRATION
+from support.project import VERSION
 from support.servers import PASSWORD, Database
+from support.sqlx import DEPLOYED
 from support.versions import two_versions
 
 HOST = "@postgres/drift"
@@ -38,7 +39,7 @@ DRIFTS = {
     ),
     "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_integration_health_integration'::regclass": (
         "idx_integration_health_integration: expected INDEX ON integration_health USING btree (integration_id), "
-        "found INDEX ON integration_health USING btree (integration_id), INVALID"
+        "found INDEX ON integration_health USING btree (integration_id) INVALID"
     ),
     "ALTER TABLE integration_health DROP CONSTRAINT integration_health_integration_id_last_checked_key": (
         "integration_health_integration_id_last_checked_key: expected UNIQUE (integration_id, last_checked), found missing"
@@ -47,9 +48,9 @@ DRIFTS = {
         "integration_events_severity_check: expected no such constraint on integration_events, "
         "found CHECK (((severity)::text <> ''::text))"
     ),
-    "ALTER TABLE integration_events SET UNLOGGED": "integration_events: expected table, found unlogged table",
+    "ALTER TABLE integration_events SET UNLOGGED": "integration_events: expected table, found table UNLOGGED",
     "ALTER TABLE integration_health ENABLE ROW LEVEL SECURITY": (
-        "integration_health: expected table, found table, row security enabled"
+        "integration_health: expected table, found table ROW LEVEL SECURITY"
     ),
     "CREATE RULE r AS ON DELETE TO integration_events DO INSTEAD NOTHING": "integration_events: expected no rule, found rule r",
     "DROP TABLE integration_health; CREATE VIEW integration_health AS SELECT 1 AS a": (
@@ -61,7 +62,7 @@ DRIFTS = {
 @two_versions
 def test_each_drift_is_one_line_that_says_what_where_and_what_was_expected(database: Database, pyinfra: Pyinfra) -> None:
     """A database for each drift, all looked at in one run; the one without drift stays green."""
-    database.psql(MIGRATION.read_text(encoding="utf-8"))
+    database.psql(DEPLOYED)
     names = [f"drift_{uuid.uuid4().hex[:12]}" for _ in DRIFTS]
     create = "".join(f"CREATE DATABASE {name} TEMPLATE {database.name};\n" for name in names)
     change = "".join(f"\\connect {name}\n{sql};\n" for name, sql in zip(names, DRIFTS, strict=True))
@@ -106,5 +107,6 @@ def test_an_empty_database_is_told_once_for_each_table(database: Database, pyinf
     result = pyinfra({HOST: database.data}, "-y", "deploy.verify", environment=database.server.environment())
     assert result.code == 1
     assert [line.strip() for line in result.lines(HOST) if line.strip().startswith("violation: ")] == [
-        f"violation: {table}: expected table, found missing" for table in ("integration_events", "integration_health")
+        f"violation: _sqlx_migrations: expected applied: {VERSION} create integration health tables, found pending",
+        *(f"violation: {table}: expected table, found missing" for table in ("integration_events", "integration_health")),
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.mutations import HARMLESS, schemas, script
 from support.operator import Pyinfra, Result
-from support.project import MIGRATION
 from support.servers import Database
+from support.sqlx import DEPLOYED
 from support.versions import every_version
 
 pytestmark = pytest.mark.usefixtures("password")
@@ -21,7 +21,7 @@ def test_each_of_many_mutations_is_found_once_on_a_line_that_holds_the_host_and_
     database: Database, pyinfra: Pyinfra
 ) -> None:
     mutations = schemas(int(database.psql("SHOW server_version_num")) // 10000)
-    database.psql(script(MIGRATION.read_text(encoding="utf-8"), mutations))
+    database.psql(script(DEPLOYED, mutations))
 
     ran = pyinfra({f"@postgres/{schema}": {**database.data, "schema": schema} for schema in mutations}, "-y", "deploy.verify")
 
@@ -38,7 +38,7 @@ def test_each_of_many_mutations_is_found_once_on_a_line_that_holds_the_host_and_
 @pytest.mark.parametrize("table", ["integration_health", "integration_events"])
 def test_another_schema_first_in_the_search_path_is_found(database: Database, pyinfra: Pyinfra, table: str) -> None:
     database.psql(
-        f"""{MIGRATION.read_text(encoding="utf-8")}
+        f"""{DEPLOYED}
         CREATE SCHEMA other; CREATE TABLE other.{table} (LIKE {table} INCLUDING ALL);
         ALTER DATABASE "{database.name}" SET search_path = other, public"""
     )
@@ -52,7 +52,7 @@ def test_another_schema_first_in_the_search_path_is_found(database: Database, py
 
 @every_version
 def test_harmless_neighbours_raise_no_alarm(database: Database, pyinfra: Pyinfra) -> None:
-    database.psql(MIGRATION.read_text(encoding="utf-8"))
+    database.psql(DEPLOYED)
     database.psql(HARMLESS)
     ran = pyinfra({"@postgres/h": {**database.data, "probe_rows": 1000}}, "-y", "deploy.verify")
     lines = ran.lines("@postgres/h")
@@ -94,7 +94,7 @@ def test_with_owner_set_another_owner_and_a_revoked_privilege_are_found(database
 
 def test_a_search_path_that_only_passes_by_another_copy_raises_no_alarm(database: Database, pyinfra: Pyinfra) -> None:
     database.psql(
-        f"""{MIGRATION.read_text(encoding="utf-8")}
+        f"""{DEPLOYED}
         CREATE SCHEMA other; CREATE TABLE other.integration_events (id int);
         ALTER DATABASE "{database.name}" SET search_path = "$user", public, other"""
     )
