@@ -10,7 +10,7 @@ from pyinfra.api import FactBase
 
 from deploy.connection.message import Answer, Message
 from deploy.connectors.postgres import PostgresConnector
-from deploy.errors import RunRefused, SqlError
+from deploy.errors import HostFailed, RunRefused, SqlError
 from deploy.execution import observe
 from deploy.plan import observation, pending
 from deploy.problems import Problem
@@ -69,8 +69,16 @@ class Status(PostgresFact[dict[str, Any]]):
     def process(self, output: list[str]) -> dict[str, Any]:
         answer = Answer.from_json(output[-1])
         unread = self._refused or (answer.error.problem if answer.error is not None else None)
-        if unread is not None:
-            return {"kind": unread.kind, "error": Run.current(host).line(str(unread))}
+        if unread is None:
+            try:
+                return self._status(answer)
+            except HostFailed as failed:
+                unread = failed.problem
+            except Exception as error:  # of what is no answer to the question; pyinfra would end the run for all hosts
+                unread = Problem("internal", f"internal error, please report it: {type(error).__name__}: {error}")
+        return {"kind": unread.kind, "error": Run.current(host).line(str(unread))}
+
+    def _status(self, answer: Answer) -> dict[str, Any]:
         seen = observation.observe(self._target, answer)
         made = pending.plan(self._target, seen)
         problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)

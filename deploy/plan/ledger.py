@@ -12,6 +12,7 @@ from deploy.connection.server import Server
 from deploy.problems import Problem
 from deploy.source.migrations import Migration, Source
 from deploy.statements import statement
+from deploy.statements.columns import row_with
 
 LOCK_FACTOR = 0x3D32AD9E
 
@@ -136,7 +137,7 @@ class LedgerState:
 
     @classmethod
     def of(cls, answer: Answer) -> LedgerState:
-        row = next(row for row in answer.rows if "ledger_exists" in row)
+        row = row_with(answer.rows, "ledger_exists", "ledger/state.sql.j2")
         recorded = row["recorded"] or {}
         return cls(
             server=Server.of(answer),

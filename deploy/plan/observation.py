@@ -17,7 +17,7 @@ from deploy.plan.invalid_indexes import InvalidIndex
 from deploy.plan.ledger import Row
 from deploy.plan.proof import Proof, prove
 from deploy.plan.target import Target
-from deploy.statements.columns import Columns, row_as
+from deploy.statements.columns import Columns, row_as, row_with
 
 _STATUS = "status/message.sql.j2"
 
@@ -163,7 +163,7 @@ def observe(
     not_run: Mapping[str, str] | None = None,
 ) -> Observation:
     """The observation in an answer without error; `login_pid` is the process id that the login was answered with."""
-    status = Columns(next(row for row in answer.rows if "server_version" in row), _STATUS)
+    status = row_with(answer.rows, "server_version", _STATUS)
     ledger = _ledger(status)
     known = target.contracts[-1] if target.contracts else None
     catalog = next((Catalog.of(row, known) for row in answer.rows if "unmatched" in row), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,10 @@ from deploy.problems import Problem
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+_NO_SERVER = Problem(
+    "connection", "what answers is not a PostgreSQL server, or something in between changes it", "check host and port"
+)
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -24,6 +28,14 @@ class Columns(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise HostFailed(Problem("internal", f"{self._template} gives no column {name!r}", "please report it"))
+
+
+def row_with(rows: Iterable[Mapping[str, Any]], column: str, template: str) -> Columns:
+    """The first row that has this column, which `template` gives. Raises HostFailed when the server sent none."""
+    for row in rows:
+        if column in row:
+            return Columns(row, template)
+    raise HostFailed(_NO_SERVER)
 
 
 def row_as(cls: type[T], row: Mapping[str, Any], template: str) -> T:
