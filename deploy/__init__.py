@@ -68,8 +68,8 @@ def contract(suffix: str, out: str | None = None, schemas: str = "", **data: Any
 
 
 @verb(reports="completion", waves=False, only_postgres=False)
-def render(suffix: str, out: str = "migrations", **data: Any) -> None:
-    """Write the rendered migrations as files into the folder `out`: `pyinfra @local deploy.render`."""
+def render(suffix: str, out: str = "migrations", with_secrets: bool = False, **data: Any) -> None:
+    """Write the rendered migrations into the folder `out`: `pyinfra @local deploy.render`; secret variables only `with_secrets`."""
     from deploy import operations, settings
 
-    operations.render(name=f"Render{suffix}", out=settings.resolve_path(out), **data)
+    operations.render(name=f"Render{suffix}", out=settings.resolve_path(out), with_secrets=with_secrets, **data)

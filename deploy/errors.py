@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pyinfra.api.exceptions import PyinfraError
 
 from deploy.problems import Problem
+from deploy.secrets import MASK, Secrets
+from deploy.text import one_line
 
 BUSY = frozenset({"55P03", "40P01", "40001"})
 """SQLSTATEs that another attempt may not meet: lock_timeout, a deadlock's victim, a serialization failure."""
@@ -21,6 +25,9 @@ _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
 """The next step for an SQLSTATE where the server names none: query_canceled."""
 
 
+_TOKEN = re.compile(r'at or near ".*"', re.DOTALL)
+
+
 # Of the class that pyinfra's CLI prints without file and line. Importing the CLI patches the whole process for gevent, so this
 # is left to the CLI itself.
 _cli = sys.modules.get("pyinfra_cli.exceptions")
@@ -31,7 +38,7 @@ class RunRefused(PyinfraError, *([_cli.CliError] if _cli else [])):  # type: ign
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        super().__init__(str(problem))
+        super().__init__(one_line(str(problem)))
 
 
 class NoHosts(RunRefused):
@@ -49,7 +56,8 @@ class SqlError:
 
     `sqlstate` is None when the connection was lost or a deadline passed, or when we refused to send the SQL: then `kind` says
     of which kind that is. `line` and `column` count from 1 and are None when the server gave no position; `text` is that line
-    of the SQL, `name` the file or statement it stands in. `schema` is that of the constraint it is about.
+    of the SQL, `name` the file or statement it stands in, `caret` the column in `text` where that is not `column`. `schema` is that
+    of the constraint it is about.
     """
 
     message: str
@@ -61,8 +69,14 @@ class SqlError:
     line: int | None = None
     column: int | None = None
     text: str | None = None
+    caret: int | None = None
     kind: str = "connection"
     schema: str | None = None
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether all was committed, and only the word of a synchronous standby is missing."""
+        return self.kind == "unconfirmed"
 
     @property
     def is_busy(self) -> bool:
@@ -93,10 +107,11 @@ class SqlError:
     def details(self) -> tuple[str, ...]:
         """What follows the summary: the offending line with a caret under the column, detail, hint and context."""
         lines = []
-        if self.text is not None and self.column is not None:
+        caret = self.caret or self.column
+        if self.text is not None and caret is not None:
             shown = self.text.expandtabs(1)
-            start = max(0, self.column - 60)
-            lines += ["    " + shown[start : start + 100], "    " + " " * (self.column - 1 - start) + "^"]
+            start = max(0, caret - 60)
+            lines += ["    " + shown[start : start + 100], "    " + " " * (caret - 1 - start) + "^"]
         hint = self.hint or _HINTS.get(self.sqlstate or "")
         for label, value in (("DETAIL", self.detail), ("HINT", hint), ("CONTEXT", self.context)):
             if value:
@@ -105,6 +120,25 @@ class SqlError:
 
     def lines(self) -> list[str]:
         return [self.summary, *self.details]
+
+    def without(self, secrets: Secrets) -> SqlError:
+        """The same, as it may be shown. Where the line holds a secret, the token that the server names may be a piece of it."""
+        message, text, caret = self.message, None, None
+        if self.text is not None and self.column is not None:
+            shown = self.text.expandtabs(1)
+            before, text = (one_line(secrets.mask(part)) for part in (shown[: self.column - 1], shown))
+            caret = len(before) + 1
+            if text != one_line(shown):
+                message = _TOKEN.sub(f'at or near "{MASK}"', message)
+        return replace(
+            self,
+            message=secrets.shown(message),
+            detail=secrets.shown(self.detail),
+            hint=secrets.shown(self.hint),
+            context=secrets.shown(self.context),
+            text=text,
+            caret=caret,
+        )
 
 
 class HostFailed(Exception):
@@ -126,8 +160,12 @@ class HostFailed(Exception):
 
 
 class StatementFailed(Exception):
-    """One SQL error; the transaction it happened in is rolled back."""
+    """One SQL error; the transaction it happened in is rolled back, or committed when the error is that it is `unconfirmed`.
 
-    def __init__(self, error: SqlError) -> None:
+    `rows` came before it.
+    """
+
+    def __init__(self, error: SqlError, rows: tuple[dict[str, Any], ...] = ()) -> None:
         super().__init__(error.summary)
         self.error = error
+        self.rows = rows

@@ -70,10 +70,12 @@ class Status(PostgresFact[dict[str, Any]]):
         answer = Answer.from_json(output[-1])
         unread = self._refused or (answer.error.problem if answer.error is not None else None)
         if unread is not None:
-            return {"kind": unread.kind, "error": str(unread)}
+            return {"kind": unread.kind, "error": Run.current(host).line(str(unread))}
         seen = observation.observe(self._target, answer)
         made = pending.plan(self._target, seen)
         problem = made.problem or pending.existing_table_problem(self._target, seen, made.pending)
+        current = Run.current(host)
+        drift = current.shown(seen.violations)
         recorded = {row.version for row in seen.ledger.rows}
         versions = [migration.version for migration in self._target.source.migrations]
         return {
@@ -82,8 +84,8 @@ class Status(PostgresFact[dict[str, Any]]):
             "replay": asdict(seen.server.replay) if seen.server.replay is not None else None,
             "applied": [version for version in versions if version in recorded],
             "pending": [version for version in versions if version not in recorded],
-            "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in seen.violations],
+            "drift": [{"check": v.check, "object": v.object, "expected": v.expected, "actual": v.actual} for v in drift],
             "kind": problem.kind if problem is not None else None,
-            "problem": str(problem) if problem is not None else None,
+            "problem": current.line(str(problem)) if problem is not None else None,
             "error": None,
         }

@@ -23,6 +23,7 @@ from deploy.plan import making
 from deploy.problems import Problem
 from deploy.report.run import Run
 from deploy.source import contract_text, contracts
+from deploy.source.migrations import secret_problem
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -31,16 +32,19 @@ if TYPE_CHECKING:
 
 @operation()
 @failure.isolates_host
-def render(out: Path, **arguments: Any) -> Commands:
+def render(out: Path, with_secrets: bool = False, **arguments: Any) -> Commands:
     """Write the rendered source into the folder `out` of this machine; files that are there and equal are left alone."""
-    source = Run.current(host).target(**arguments).source
+    current = Run.current(host)
+    source = current.target(**arguments).source
     stale = [
         migration
         for migration in (*source.migrations, *source.down.values())
         if not (out / migration.file).is_file() or (out / migration.file).read_bytes() != migration.sql.encode()
     ]
+    if not with_secrets and (problem := secret_problem(stale, current.secrets)) is not None:
+        raise HostFailed(problem)
     if not stale:
-        host.noop(f"{out} is up to date")
+        current.noop(f"{out} is up to date")
     for migration in stale:
         yield FunctionCommand(_write, (out / migration.file, migration.sql.encode()), {})
 
@@ -52,7 +56,7 @@ def _write(state: State, host: Host, path: Path, content: bytes) -> bool:
     except OSError as error:
         problem = Problem("report", f"{path}: {error.strerror}", "choose another folder with out=DIR")
         return failure.print_failure(state, host, problem)
-    host.log(f"wrote {path}")
+    Run.current(host).log(f"wrote {path}")
     return True
 
 
@@ -63,11 +67,11 @@ def read_contract(schemas: Sequence[str] = (), **arguments: Any) -> Commands:
     current = Run.current(host)
     target = current.target(**arguments)
     if not state.is_executing:
-        host.log("will be read; the contract is written when all hosts are")
+        current.log("will be read; the contract is written when all hosts are")
         return
     look = drive(observe.look_at_all(target, schemas), _ask)
     current.look = look
-    host.noop(f"version {look.version} on PostgreSQL {look.major}: {len(look.objects)} objects")
+    current.noop(f"version {look.version} on PostgreSQL {look.major}: {len(look.objects)} objects")
     yield from ()
 
 
@@ -80,7 +84,7 @@ def write_contract(out: Path, schemas: Sequence[str] = (), **arguments: Any) -> 
     runs = [Run.current(one) for one in state.inventory]
     first = next(run.host for run in runs if run.look is not None)
     if first.name != host.name:
-        host.noop(f"written with {first.name}")
+        Run.current(host).noop(f"written with {first.name}")
         return
     if unread := [run.host.name for run in runs if run.look is None]:
         text = f"nothing was written, because {len(unread)} host(s) could not be read, the first is {unread[0]}"
@@ -94,8 +98,11 @@ def write_contract(out: Path, schemas: Sequence[str] = (), **arguments: Any) -> 
     same = known is not None and known == replace(made, through=known.through, majors=known.majors)
     text = contract_text.with_header(written, made) if same else contract_text.write(made)
     if text == written:
-        host.noop(f"{path} is up to date")
+        Run.current(host).noop(f"{path} is up to date")
         return
+    if names := {name: None for run in runs for name in run.secrets.found_in(text)}:
+        reason = f"{path.name} would hold the value of the secret variable {', '.join(map(repr, names))}"
+        raise HostFailed(Problem("arguments", reason, "pass secret_variables=[] to write it all the same"))
     yield FunctionCommand(_write, (path, text.encode()), {})
 
 

@@ -1,18 +1,18 @@
-"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield.
-
-What is said to a server stands in `execution` and `retention`; what was found is recorded here.
-"""
+"""What changes a host, and what proves it. Bodies run twice, for the plan and for the execution: read, compare, then yield."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
 
 from deploy.cli import failure, preview
 from deploy.connection.message import Answer, Commands, Message
 from deploy.connection.server import Server
+from deploy.connectors.database import Database
 from deploy.connectors.postgres import PostgresConnector
 from deploy.errors import HostFailed
 from deploy.execution import down_file, non_transactional, observe, probe, record, transactional
@@ -34,10 +34,6 @@ from deploy.retention import purge as deletion
 
 __all__ = ["adopt", "migrate", "purge", "read_contract", "render", "revert", "verify", "write_contract"]
 
-if TYPE_CHECKING:
-    from pyinfra.api.host import Host
-    from pyinfra.api.state import State
-
 
 @operation()
 @failure.isolates_host
@@ -53,10 +49,10 @@ def migrate(**arguments: Any) -> Commands:
     if problem is not None:
         raise HostFailed(problem)
     for note in plan.notes:
-        host.log(note)
+        _current().log(note)
     if not plan.pending:
-        at_target = f"{len(target.source.migrations)} migration(s) at target"
-        host.noop("standby: nothing to migrate" if observation.in_recovery else at_target)
+        count = len(target.source.migrations)
+        _current().noop("standby: nothing to migrate" if observation.in_recovery else f"{count} migration(s) at target")
         return
     preview.show([f"pending: {migration}" for migration in plan.pending], [(file.file, file.sql) for file in plan.pending])
     _check_only_primary(observation.server)
@@ -74,7 +70,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     observation = _observe(target)
     plan = pending.plan(target, observation, will_run=False)
     if observation.in_recovery:
-        host.noop("standby: nothing was reverted")
+        _current().noop("standby: nothing was reverted")
         return
     chosen = reversal.plan(target.source, observation.ledger.rows, to, allow_data_loss=allow_data_loss)
     files = [down for _, down in chosen.steps]
@@ -82,7 +78,7 @@ def revert(to: int | None = None, allow_data_loss: bool = False, **arguments: An
     if problem is not None:
         raise HostFailed(problem)
     if not chosen.steps:
-        host.noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
+        _current().noop("nothing of this source is applied" if to in (None, 0) else f"nothing newer than {to} is applied")
         return
     preview.show([f"to revert: {up}" for up, _ in chosen.steps], [(down.file, down.sql) for down in files])
     _check_only_primary(observation.server)
@@ -103,15 +99,15 @@ def adopt(replace_checksum: bool = False, to: int | None = None, **arguments: An
     plan = pending.plan(target, observation, will_run=False)
     decided = adoption.plan(target, observation, plan, replace_checksum=replace_checksum, to=to)
     for note in (*(() if plan.pending else plan.notes), *decided.notes):
-        host.log(note)
+        _current().log(note)
     if decided.problem is not None:
         raise HostFailed(decided.problem, *decided.details)
     if not decided.record and not decided.replace:
-        host.noop("nothing to write")
+        _current().noop("nothing to write")
         return
     if not state.is_executing:
         for migration in decided.record:
-            host.log(f"to record without running it: {migration}; contract holds")
+            _current().log(f"to record without running it: {migration}; contract holds")
     _check_only_primary(observation.server)
     yield from record.write(_work(target, plan, observation), decided, observation.major, Progress.of(plan))
 
@@ -130,30 +126,31 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     observation = _observe(target)
     if after_migration and not state.is_executing and (files := pending.plan(target, observation).pending):
         _current().not_verified(f"{len(files)} migration(s) pending, nothing was applied")
-        host.log("will be verified after the migration")
+        _current().log("will be verified after the migration")
         return
     lacking = standby.unreplayed(target.source, observation)
     if lacking and (after_migration or not observation.proof.contract or observation.violations or observation.check_error):
         if not state.is_executing:
             _current().not_verified(f"standby: {len(lacking)} migration(s) not replayed yet")
-            host.log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
+            _current().log(f"standby: {len(lacking)} migration(s) not replayed yet; will be verified when they are")
             return
         wait = target.settings.replay_wait
-        host.log(f"standby: waits up to {wait / 1000:g} s for {len(lacking)} migration(s)")
+        _current().log(f"standby: waits up to {wait / 1000:g} s for {len(lacking)} migration(s)")
         observation = _read(target, observe.wait_for_replay(target, _current().check_same_server, _login_pid))
         if lacking := standby.unreplayed(target.source, observation):
             # where nothing was migrated before, what is wrong there need not come from the lag
-            found = () if after_migration else console.violations(observation.violations, console.console_columns(host))
-            raise HostFailed(standby.lag_problem(lacking, observation.server.replay, wait), *found)
+            found = () if after_migration else _current().shown(observation.violations)
+            problem = standby.lag_problem(lacking, observation.server.replay, wait)
+            raise HostFailed(problem, *console.violations(found, console.console_columns(host)))
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
     probed = _probe(target, observation)
-    findings = probed.add_to(verdict.findings(target, observation, host.name))
+    findings = _current().shown(probed.add_to(verdict.findings(target, observation, host.name)))
     lines = [str(problem) for problem in findings.problems if problem.kind not in ("probe", "check-not-run")]
     lines += [f"probe: {line}" for line in probed.error.lines()] if probed.error is not None else []
     lines += [f"not run: {reason}" for reason in findings.not_run.values()]
     for note in observation.proof.notes:
-        host.log(f"note: {note}")
+        _current().log(f"note: {note}")
     if findings.violations or lines:
         _current().verified(findings)
         yield from failure.fail_verified([*console.violations(findings.violations, console.console_columns(host)), *lines])
@@ -162,7 +159,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
         _current().verified(findings)
     else:
         _current().not_verified(observation.proof.reason)
-    host.log(verdict.sentence(target, observation))
+    _current().log(verdict.sentence(target, observation))
 
 
 def _probe(target: Target, observation: Observation) -> Probed:
@@ -173,18 +170,17 @@ def _probe(target: Target, observation: Observation) -> Probed:
     if reason := probe.reason_not_to(target, observation):
         probed = Probed(not_probed=reason)
     elif not state.is_executing:
-        host.log(f"will be probed with {rows:,} rows in temporary tables")
+        _current().log(f"will be probed with {rows:,} rows in temporary tables")
         return Probed()
     else:
-        with _connector().database.exclusive_use():  # side by side, probes would measure each other
-            probed = drive(probe.run_all(target, rows, host.log), _send)
+        with _database().exclusive_use():  # side by side, probes would measure each other
+            probed = drive(probe.run_all(target, rows, _current().log), _send)
     for timing in probed.queries:
-        host.log(f"probed: {timing}")
-        if state.print_input:
-            for line in timing.plan.splitlines():
-                host.log(f"  {line}")
+        _current().log(f"probed: {timing}")
+        for line in timing.plan.splitlines() if state.print_input else ():
+            _current().log(f"  {line}")
     if probed.not_probed is not None:
-        host.log(f"not probed: {probed.not_probed}")
+        _current().log(f"not probed: {probed.not_probed}")
     return probed
 
 
@@ -197,15 +193,15 @@ def purge(**arguments: Any) -> Commands:
     """
     values, current = _current().target(**arguments).settings, _current()
     key = (values.retention_days, values.health_retention_days)
-    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server), _ask)
+    plan = drive(retention.read(values, current.cutoffs.get(key), current.check_same_server, current.reached), _ask)
     if plan.cutoffs is not None:
         current.cutoffs.setdefault(key, plan.cutoffs)
     current.purged(plan.findings(host.name))
     if not plan.rows:
         standby_note = ["standby: left alone, its primary is the one to purge"] if plan.server.in_recovery else []
         for line in (*standby_note, *plan.expired):
-            host.log(str(line))
-        host.noop("nothing to purge")
+            _current().log(str(line))
+        _current().noop("nothing to purge")
         return
     lines = [f"would delete {table}" if table.rows else str(table) for table in plan.expired]
     preview.show(lines, [(None, str(span.batch())) for span in plan.spans])
@@ -220,14 +216,14 @@ def _delete(state: State, host: Host, plan: retention.Plan) -> bool:
         message.execute(state, host, {})
         return message.answer
 
-    with _connector().database.lock_queue(plan.server, plan.database, expiry.LOCK_KEY).turn():
-        purged = drive(deletion.delete(plan, host.name, host.log), send)
+    with _database().lock_queue(plan.server, plan.database, expiry.LOCK_KEY).turn():
+        purged = drive(deletion.delete(plan, host.name, Run.current(host).log), send)
     if purged.interrupted:
         host.disconnect()
     Run.current(host).purged(purged.findings)
     if purged.failed is not None:
-        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, purged.summary)
-    host.log(purged.summary)
+        return failure.print_failure(state, host, purged.failed.problem, *purged.failed.details, before=purged.summary)
+    Run.current(host).log(purged.summary)
     return True
 
 
@@ -235,12 +231,12 @@ def _current() -> HostRun:
     return Run.current(host)
 
 
-def _connector() -> PostgresConnector:
-    return cast(PostgresConnector, host.connector)
+def _database() -> Database:
+    return cast(PostgresConnector, host.connector).database
 
 
 def _login_pid() -> int | None:
-    return _connector().database.login_pid
+    return _database().login_pid
 
 
 def _ask(message: Message) -> Answer:
@@ -267,11 +263,11 @@ def _read(target: Target, conversation: Steps[Observation]) -> Observation:
 
 
 def _work(target: Target, plan: Plan, observation: Observation) -> Work:
-    queue = _connector().database.lock_queue(observation.server, observation.database, ledger.lock_key(observation.database))
-    return Work.of(target, plan, observation, host.log, _login_pid, queue)
+    queue = _database().lock_queue(observation.server, observation.database, ledger.lock_key(observation.database))
+    return Work.of(target, plan, observation, _current().log, _login_pid, queue)
 
 
 def _check_only_primary(server: Server) -> None:
     """While executing, ahead of the first write."""
     if state.is_executing:
-        observe.check_only_primary(server, _connector().database.other_hosts())
+        observe.check_only_primary(server, _database().other_hosts())

@@ -56,6 +56,7 @@ KINDS: Mapping[str, Kind] = {
     "standby-lag": Kind("a standby has not replayed all migrations", f"{_FAILED}#standby-and-failover"),
     "statement": Kind("the server refused a statement", f"{_FAILED}#sql"),
     "transaction-ended": Kind("a file ends the transaction that it runs in", f"{_FAILED}#sql"),
+    "unconfirmed": Kind("it is committed, but no synchronous standby has confirmed it", f"{_FAILED}#standby-and-failover"),
     "unprovable": Kind(
         "what is there can't be compared with the contract, so nothing is recorded", "adopt-a-hand-made-schema.md#how"
     ),

@@ -3,102 +3,33 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from deploy.errors import RunRefused
 from deploy.problems import Problem
+from deploy.secrets import with_environment
 from deploy.spelling import is_misspelt
-
-_UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-class Milliseconds(int):
-    """A time that was read."""
-
-
-def milliseconds(value: object) -> Milliseconds:
-    """`"2s"`, `"1.5min"` or 0, to milliseconds. Without a unit Postgres reads milliseconds, and a person seconds."""
-    if isinstance(value, Milliseconds):
-        return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)?", str(value).strip())
-    if isinstance(value, bool) or match is None:
-        raise ValueError("expected a time such as '2s', '500ms' or 0")
-    number, unit = float(match[1]), match[2]
-    if unit is None and number:
-        raise ValueError(f"expected a unit: '{match[1]}s' or '{match[1]}ms'")
-    result = round(number * _UNITS[unit or "ms"])
-    if number and not result:
-        raise ValueError("expected a time of at least 1ms, or 0")
-    if result > 2**31 - 1:
-        raise ValueError("expected a time of at most 24 days")
-    return Milliseconds(result)
-
-
-def identifier(value: object) -> str:
-    """A name that Postgres takes as it is, on one line: 1 to 63 bytes of UTF-8. Longer names would be cut silently."""
-    if not isinstance(value, str):
-        raise ValueError("expected a string")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise ValueError("expected valid Unicode") from None
-    if not 1 <= size <= 63:
-        raise ValueError(f"expected a name of 1 to 63 bytes, got {size}")
-    if any(character < " " or character == "\x7f" for character in value):
-        raise ValueError("expected a name without control characters")
-    return value
-
-
-def _schema_name(value: str) -> str:
-    if value == "$user":
-        raise ValueError("Postgres reads it as the role's name; name the schema")
-    return value
-
-
-def _one_line(value: object) -> object:
-    if isinstance(value, str) and re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
-        raise ValueError("expected text without control characters and invalid Unicode")
-    return value
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("expected more than spaces")
-    return value
-
-
-def expand_home(path: str) -> Path:
-    """A path with `~` as the user's own home. Raises ValueError for another's, and where there is none."""
-    first = path.partition("/")[0]
-    if first.startswith("~") and first != "~":
-        raise ValueError(f"{first!r} is the home of a user by name; write the whole path")
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ValueError("there is no home directory for '~'; write the whole path") from None
-
-
-def _path(value: str) -> str:
-    expand_home(value)
-    return value
-
-
-Duration = Annotated[Milliseconds, PlainValidator(milliseconds)]
-Identifier = Annotated[str, BeforeValidator(identifier)]
-Days = Annotated[int, Field(ge=1, le=1_000_000)]
-Folder = Annotated[str, Field(min_length=1), AfterValidator(_path)]
-Parameter = Annotated[str, Field(min_length=1), BeforeValidator(_one_line)]
-"""A value for libpq or ssh, which would cut it silently."""
-Port = Annotated[int, Field(strict=False, ge=1, le=65535), BeforeValidator(_one_line)]
+from deploy.values import (
+    Days,
+    Duration,
+    Folder,
+    Identifier,
+    Milliseconds,
+    Parameter,
+    Port,
+    expand_home,
+    not_blank,
+    own_path,
+    schema_name,
+)
 
 _SAME: Any = object()
 
@@ -125,7 +56,7 @@ class Settings:
     """The data of one host. Times are in milliseconds."""
 
     schema: Annotated[
-        Annotated[Identifier, AfterValidator(_schema_name)] | None,
+        Annotated[Identifier, AfterValidator(schema_name)] | None,
         Key("where the tables and the ledger are; the `search_path` of each transaction", None, "the role's `search_path`"),
     ] = "public"
     owner: Annotated[Identifier | None, Key("role that new objects and a new ledger belong to", default="the connecting role")] = (
@@ -155,12 +86,15 @@ class Settings:
     ] = False
     audit: Annotated[bool, Key("record in `_deploy_history`, beside the ledger, who applied what from where")] = False
     variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
-    secret_variables: Annotated[list[str] | None, Key("names among them that are never written down")] = None
+    secret_variables: Annotated[
+        list[str] | dict[str, str] | None,
+        Key("names of those whose values are never shown or recorded; or each with its environment variable", secret=True),
+    ] = None
     other_keys: Annotated[
         list[str] | None, Key("data keys of other deploys that look like a misspelt one of these", argument=False)
     ] = None
     postgres_conninfo: Annotated[
-        Annotated[Parameter, AfterValidator(_not_blank)] | None, Key("a libpq connection string or URL", secret=True)
+        Annotated[Parameter, AfterValidator(not_blank)] | None, Key("a libpq connection string or URL", secret=True)
     ] = None
     postgres_service: Annotated[Parameter | None, Key("a section of `pg_service.conf`", libpq="service")] = None
     postgres_host: Annotated[Parameter | None, Key("libpq's `host`", libpq="host")] = None
@@ -174,7 +108,7 @@ class Settings:
     postgres_sslmode: Annotated[Parameter | None, Key("libpq's `sslmode`", libpq="sslmode")] = None
     postgres_sslrootcert: Annotated[Parameter | None, Key("libpq's `sslrootcert`", libpq="sslrootcert")] = None
     postgres_ssh: Annotated[Parameter | None, Key("`[USER@]HOST[:PORT]` of a bastion, or a name of `~/.ssh/config`")] = None
-    postgres_ssh_key: Annotated[Annotated[Parameter, AfterValidator(_path)] | None, Key("path of the private key for it")] = None
+    postgres_ssh_key: Annotated[Annotated[Parameter, AfterValidator(own_path)] | None, Key("path of the private key for it")] = None
 
     @property
     def packaged(self) -> bool:
@@ -218,10 +152,13 @@ def read(host: str, data: Mapping[str, Any], **arguments: Any) -> Settings:
     if "migrations" in values:
         values = {**ANOTHER_SOURCE, **values}
     try:
-        return Settings(**values)
+        own = Settings(**values)
+        return replace(own, variables=with_environment(own.variables, own.secret_variables)) if own.secret_variables else own
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         raise RunRefused(Problem("settings", f"{host}: {_invalid(error, f'data key {key!r}', secret=KEYS[key].secret)}")) from None
+    except ValueError as error:
+        raise RunRefused(Problem("settings", f"{host}: {error}")) from None
 
 
 def _refuse_misspelt(host: str, data: Mapping[str, Any]) -> None:

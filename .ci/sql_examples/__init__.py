@@ -96,6 +96,7 @@ lock_timeout = 5000
 lock_wait = 5000
 mode = "READ ONLY"
 old = "00ff"
+pid = 1
 query_budget_ms = 100
 removed = (("drop", 1, 0),)
 rows = 10000

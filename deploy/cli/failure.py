@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec
 
 import pyinfra
-from pyinfra import logger
 from pyinfra.api import FunctionCommand
 from pyinfra.api.exceptions import PyinfraError
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def print_failure(state: State, host: Host, problem: Problem, *details: str) -> bool:
-    """The function of a command that fails for this problem. (pyinfra passes arguments named state and host.)"""
-    Run.current(host).failed(problem, *details)
-    return _print_red(state, host, [*str(problem).splitlines(), *details])
+def print_failure(state: State, host: Host, problem: Problem, *details: str, before: str = "") -> bool:
+    """The function of a command that fails for this problem, and did what `before` says until then.
+
+    (pyinfra passes arguments named state and host.)
+    """
+    Run.current(host).failed(replace(problem, text=f"{before}, then failed: {problem.text}") if before else problem, *details)
+    return _print_red(state, host, [str(problem), *details, *([before] if before else [])])
 
 
 def fail_in_plan(problem: Problem, *details: str) -> None:
@@ -85,7 +88,7 @@ def isolates_host(body: Callable[P, Commands]) -> Callable[P, Commands]:
 
 def _print_red(state: State, host: Host, lines: Sequence[str]) -> bool:
     for line in lines:
-        host.log_styled(line, fg="red", log_func=logger.error)
+        Run.current(host).log_error(line)
     return False
 
 

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 
 from pyinfra import host, state
 
+from deploy.report.run import Run
+
 
 def show(lines: Sequence[str], texts: Sequence[tuple[str | None, str]]) -> None:
     """While planning: the lines. With --diff or -vv the SQL too, under its file's name; with -y, when it is about to run."""
+    log = Run.current(host).log
     planning = not state.is_executing
     if planning:
         for line in lines:
-            host.log(line)
+            log(line)
     if (state.config.DIFF and (planning or not state.should_check_for_changes())) or (planning and state.print_input):
         for file, sql in texts:
             if file is not None:
-                host.log(f"{file}:")
+                log(f"{file}:")
             for line in sql.splitlines():
-                host.log(f"  {line}")
+                log(f"  {line.expandtabs()}")

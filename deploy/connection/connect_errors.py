@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from pathlib import Path
 
 import psycopg
 
@@ -13,8 +13,10 @@ from deploy.connection.endpoint import Endpoint
 from deploy.connection.quoting import ident
 from deploy.problems import Problem
 
-FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
-"""What a server or pooler says that has no connection free (SQLSTATE 53300, which libpq does not pass on)."""
+_FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed")
+"""What a server or pooler says in English that has no connection free (SQLSTATE 53300)."""
+
+_WAITED = "waited for one; run the command again later, raise lock_wait, or lower max_connections_per_server"
 
 _UNTRUSTED = "certificate verify failed"
 
@@ -22,10 +24,7 @@ _BY_HAND = "run psql with the same parameters to try it by hand"
 
 _NEXT_STEPS = (
     *ssh.NEXT_STEPS,
-    (
-        "|".join(FULL),
-        "waited for one; run the command again later, raise lock_wait, or lower max_connections_per_server",
-    ),
+    ("|".join(_FULL), _WAITED),
     (
         "does not match host name",
         "connect by a name in the certificate (hostaddr takes the address), or issue one for this name",
@@ -44,6 +43,11 @@ _NEXT_STEPS = (
         "definition of service|section of the service file",
         "add the section with a host to pg_service.conf, or set PGSERVICEFILE to the file that has it",
     ),
+    (
+        "too long in service file",
+        "libpq reads no line of more than 1,023 bytes there; put a long password or token into .pgpass or PGPASSWORD",
+    ),
+    ("local user with ID", "set postgres_user, because the user of the operating system has no name"),
     ("service file .* not found", "set PGSERVICEFILE to a file that exists"),
     ("failed to resolve host|could not translate host name", "check the host's name in the inventory or the service file"),
     ("Connection refused", "check the port and that the server runs"),
@@ -61,6 +65,19 @@ _ADVICE = re.compile(r" (Is the server running|Either provide the file|This may 
 """What libpq advises, where ours is better: its own is to switch verification off."""
 
 
+class ServerFull(psycopg.OperationalError):
+    """The server, or a pooler before it, has no connection free."""
+
+
+def says_full(text: str) -> bool:
+    return any(words in text for words in _FULL)
+
+
+def is_understood(text: str) -> bool:
+    """Whether these are words that we know, in English."""
+    return any(re.search(words, text) for words, _ in _NEXT_STEPS)
+
+
 def explain(error: Exception, endpoint: Endpoint) -> Problem:
     """For a failed attempt to connect: where, the reason in libpq's, ssh's or the server's words, and what next."""
     reason = ", then ".join(_reasons(str(error)))
@@ -69,7 +86,9 @@ def explain(error: Exception, endpoint: Endpoint) -> Problem:
 
 
 def _command(error: Exception, reason: str, endpoint: Endpoint) -> str | None:
-    """What to run where that is known exactly: for a role that may not log in, or a certificate that isn't trusted."""
+    """What to do where that is known exactly: for a full server, a role that may not log in, a certificate that isn't trusted."""
+    if isinstance(error, ServerFull):
+        return _WAITED
     if not isinstance(error, psycopg.Error) or error.pgconn is None:
         return None
     role, database = ident(error.pgconn.user.decode()), ident(error.pgconn.db.decode())
@@ -98,7 +117,7 @@ def _show_certificate(pgconn: psycopg.pq.abc.PGconn, endpoint: Endpoint) -> str:
     if endpoint.bastion is not None:
         return f"see why, on the bastion: {shlex.join(command)}"
     given = {option.keyword: option.val for option in pgconn.info if option.val}
-    root = given.get(b"sslrootcert", b"").decode() or str(Path.home() / ".postgresql" / "root.crt")
+    root = given.get(b"sslrootcert", b"").decode() or os.path.expanduser("~/.postgresql/root.crt")  # noqa: PTH111
     return f"see why: {shlex.join(command if root == 'system' else [*command, '-CAfile', root])}"
 
 

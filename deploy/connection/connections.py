@@ -1,4 +1,4 @@
-"""What the connections of one run share: the limit of each server, the queue for each lock, and the login to each bastion."""
+"""What the connections of one run share: limits of servers and of the process, queues for locks, logins to bastions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from gevent.lock import Semaphore
 
 from deploy.connection.endpoint import Endpoint
-from deploy.connection.limits import ConnectionLimit
+from deploy.connection.limits import ConnectionLimit, process_slots
 from deploy.connection.lock_queue import LockQueue
 from deploy.connection.server import Server
 from deploy.connection.session import Session
@@ -20,6 +20,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._limits: dict[str, ConnectionLimit] = {}
+        self._process = ConnectionLimit(process_slots())
         self._exclusive: dict[str, Semaphore] = defaultdict(Semaphore)
         self._queues: dict[Hashable, LockQueue] = defaultdict(LockQueue)
         self._bastions = Bastions()
@@ -30,7 +31,14 @@ class Connections:
         For `patience` in seconds a server that has no connection free is asked again.
         """
         limit = self._limits.setdefault(endpoint.key, ConnectionLimit(slots))
-        return Session(endpoint, limit, patience, self._bastions)
+        return Session(endpoint, limit, self._process, patience, self._bastions)
+
+    def spare_session(self, endpoint: Endpoint) -> Session | None:
+        """One more session of a server that is in use, if a connection may be opened without waiting for another host's."""
+        limit = self._limits[endpoint.key]
+        if not limit.has_room or not self._process.has_room:
+            return None
+        return Session(endpoint, limit, self._process, 0, self._bastions)
 
     def exclusive_use(self, endpoint: Endpoint) -> Semaphore:
         """For what one connection at a time may do to this server: `with exclusive_use(...)`, outside a transaction."""

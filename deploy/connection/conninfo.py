@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -34,9 +35,6 @@ KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_
 """When a connection counts as broken on which nothing comes, in seconds, or nothing is acknowledged, in milliseconds: two minutes,
 a minute. Not the kernel's two hours, after which a firewall has long forgotten it."""
 
-STARTUP_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO,MDY", "extra_float_digits": "2"}
-"""What SQLx asks for at the start of a session (sqlx-postgres/src/connection/establish.rs); encoding apart."""
-
 _PORT = "5432"
 
 _URL = re.compile(r"postgres(ql)?://([^@/]*@|(?![^/]*@))[^@/?]*(/[^@?]*)?(\?.*)?", re.DOTALL)
@@ -51,8 +49,8 @@ _NOT_GIVEN = "(not given)"
 def endpoint(name: str, settings: Settings) -> Endpoint:
     """Where the host `@postgres/NAME` is, from its `postgres_*` settings.
 
-    Its timeouts hold for statements that run outside a transaction of ours. Raises RunRefused when the name or the connection
-    string can't be read.
+    What is added to what the user gives is nothing that a pooler refuses: settings travel in transactions. Raises RunRefused when
+    the name or the connection string can't be read.
     """
     given = _given(name, settings)
     resolved = _resolve(given)
@@ -69,12 +67,11 @@ def endpoint(name: str, settings: Settings) -> Endpoint:
             **given,
             "client_encoding": "utf8",
             "connect_timeout": timeout,  # also that of a service file, which psycopg doesn't read
-            "options": _options(resolved, settings),
         },
         hosts=hosts,
         dbname=resolved.get("dbname"),
-        has_options=bool(resolved.get("options")),
         exposed=tuple(key for key in SECRET_PARAMETERS if key in given),
+        secrets=tuple(filter(None, (os.environ.get("PGPASSWORD"), *(given.get(key) for key in SECRET_PARAMETERS)))),
         service=service,
         bastion=bastion,
     )
@@ -109,7 +106,7 @@ def _parse(name: str, conninfo: str) -> dict[str, str]:
     except psycopg.Error as error:
         unknown = re.search('invalid (?:connection option|URI query parameter:) "(.*)"', str(error))
         if unknown is None or unknown[1] not in NEEDS_LIBPQ:
-            raise _unreadable(name) from None
+            raise _unknown_parameter(name, conninfo, unknown[1] if unknown is not None else "") from None
         text = (
             f"@postgres/{name}: postgres_conninfo: libpq {pq.version() // 10000} does not know {unknown[1]}, "
             f"which came with {NEEDS_LIBPQ[unknown[1]]}"
@@ -118,6 +115,21 @@ def _parse(name: str, conninfo: str) -> dict[str, str]:
     if not re.fullmatch("[0-9,]*", parsed.get("port", "")):
         raise _unreadable(name)
     return parsed
+
+
+def _unknown_parameter(name: str, conninfo: str, parameter: str) -> RunRefused:
+    """Named only where it can't be a part of a password: after the `?` of a URL, behind which no `@` comes any more."""
+    if not re.fullmatch(r"[A-Za-z][\w-]*", parameter) or not re.fullmatch(r"postgres(ql)?://[^?]*\?[^@]*", conninfo):
+        return _unreadable(name)
+    text = f"@postgres/{name}: postgres_conninfo: libpq does not know the parameter {parameter!r}"
+    step = "remove it, it is one of another program's"
+    return RunRefused(Problem("settings", text, f"{step}; set the data key `schema`" if parameter == "schema" else step))
+
+
+def unreadable_service(parameters: Mapping[str, str]) -> str | None:
+    """Why libpq can't read these parameters or the section of the service file that they name; None when it can."""
+    message = _unconnected(parameters).get_error_message().strip()
+    return None if "target_session_attrs" in message else message
 
 
 def _unreadable(name: str) -> RunRefused:
@@ -165,9 +177,3 @@ def _defaults(resolved: Mapping[str, str]) -> dict[str, str]:
     """Our own values for parameters that the user sets nowhere."""
     ours = {"application_name": APPLICATION_NAME, "sslpassword": _NO_PASS_PHRASE, **KEEPALIVES}
     return {key: value for key, value in ours.items() if not resolved.get(key)}
-
-
-def _options(resolved: Mapping[str, str], settings: Settings) -> str:
-    """The user's own, then ours: server settings at the start of a session."""
-    ours = {**STARTUP_SETTINGS, "lock_timeout": settings.lock_timeout, "statement_timeout": settings.statement_timeout}
-    return " ".join([resolved.get("options") or "", *(f"-c {key}={value}" for key, value in ours.items())]).strip()

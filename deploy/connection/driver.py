@@ -12,7 +12,8 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from deploy.connection import conninfo
+from deploy.connection import conninfo, refusals
+from deploy.connection.connect_errors import ServerFull, is_understood, says_full
 from deploy.connection.endpoint import Address, Endpoint
 from deploy.connection.ssh import LOOPBACK, Bastions, Login
 
@@ -86,21 +87,34 @@ class Route:
 
 
 def connect(endpoint: Endpoint, parameters: Mapping[str, str], bastions: Bastions) -> Connection:
-    """Open a connection to the endpoint with these parameters. Raises psycopg.Error, OSError or UnicodeError."""
+    """Open a connection to the endpoint with these parameters. Raises psycopg.Error (also ServerFull), OSError, UnicodeError."""
     if endpoint.bastion is None:
-        return Connection.connect(make_conninfo("", **parameters), autocommit=True)
+        return _open(make_conninfo("", **parameters))
     if endpoint.hosts[0].name is None:
-        raise OSError("postgres_ssh needs a server's name or address, which this section of the service file does not give")
+        raise OSError(
+            conninfo.unreadable_service(parameters)
+            or "postgres_ssh needs a server's name or address, which this section of the service file does not give"
+        )
     route = Route(bastions.login(endpoint.bastion), endpoint.hosts)
     # libpq would look for the password of the loopback's port
     passwords = (conninfo.password({**parameters, **address.parameters}) for address in endpoint.hosts)
     through = {**parameters, **route.parameters, "password": next(filter(None, passwords), None)}
     try:
-        connection = Connection.connect(make_conninfo("", **through), autocommit=True)
+        connection = _open(make_conninfo("", **through))
     except psycopg.OperationalError as error:
-        raise psycopg.OperationalError(route.reword(str(error)), pgconn=error.pgconn) from None
+        raise type(error)(route.reword(str(error)), pgconn=error.pgconn) from None
     connection.route = route
     return connection
+
+
+def _open(dsn: str) -> Connection:
+    try:
+        return Connection.connect(dsn, autocommit=True)
+    except psycopg.OperationalError as error:
+        text = str(error)
+        if says_full(text) or (not is_understood(text) and refusals.is_full(dsn)):
+            raise ServerFull(text, pgconn=error.pgconn) from None
+        raise
 
 
 def _until(gen: PQGen[RV], deadline: float, words: str) -> PQGen[RV]:

@@ -38,10 +38,10 @@ class Endpoint:
     hosts: tuple[Address, ...]
     """What libpq chooses from, at least one."""
     dbname: str | None = None
-    has_options: bool = False
-    """Whether the user set libpq's `options`, which must not get lost."""
     exposed: tuple[str, ...] = ()
     """Parameters with secrets that are in the inventory."""
+    secrets: tuple[str, ...] = ()
+    """Values of such parameters, of the inventory and of the environment."""
     service: str | None = None
     """The section of the service file that says where the server is."""
     bastion: Bastion | None = None

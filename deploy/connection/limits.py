@@ -1,27 +1,52 @@
-"""How many connections to one server are open at once.
+"""How many connections are open at once: to one server, and by this process.
 
-pyinfra connects all hosts before it does anything and keeps them to the end; 500 databases on one server would exhaust it.
-Here each open connection holds a slot of its server. A connection that is idle, outside a transaction, gives its slot up when
-another host waits for one, and its host opens a new connection when it needs one again.
+pyinfra connects all hosts before it does anything and keeps them to the end; 500 databases on one server would exhaust it, and
+500 servers the files that a process may open. Here each open connection holds a slot of its server and one of the process. A
+connection that is idle, outside a transaction, gives them up when another host waits for one, and its host opens a new connection
+when it needs one again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
 
 from gevent.event import Event
 
+_SPARE_FILES = 64
+"""Open files that a process needs beside its connections: its own, gevent's, those of ssh, of reports and of look-ups of names."""
+
+_MOST_FILES = 65536
+"""More is not asked for where the system sets no limit."""
+
+
+def process_slots() -> int:
+    """How many connections this process can have open; its soft limit of open files is raised to the hard one for them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return max(1, (wanted if soft == resource.RLIM_INFINITY else soft) - _SPARE_FILES)
+
 
 class ConnectionLimit:
-    """The slots of one server. `holder` is whoever holds a connection."""
+    """The slots of one server, or of the process. `holder` is whoever holds a connection."""
 
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._idle: dict[Hashable, Callable[[], None]] = {}
         self._waiting: deque[Event] = deque()
         self.full = FullServer()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `acquire` would not wait."""
+        return bool(self._free or self._idle)
 
     def acquire(self, holder: Hashable) -> None:
         """Before a connection is opened: waits until there is a slot for it."""

@@ -40,20 +40,23 @@ class File(Fragment):
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows of all statements of a message, in order, or the error that ended it."""
+    """The rows of all statements of a message, in order, or the error that ended it.
+
+    With an error of the kind `unconfirmed` the message came to its end, and its rows are there too.
+    """
 
     rows: tuple[dict[str, Any], ...] = ()
     error: SqlError | None = None
 
     def to_json(self) -> Any:
-        """A list of rows, or an object with `error`; pyinfra's CLI calls this too."""
-        return list(self.rows) if self.error is None else {"error": asdict(self.error)}
+        """A list of rows, or an object with `error` and `rows`; pyinfra's CLI calls this too."""
+        return list(self.rows) if self.error is None else {"error": asdict(self.error), "rows": list(self.rows)}
 
     @classmethod
     def from_json(cls, document: str) -> Answer:
         value = json.loads(document)
         if isinstance(value, dict):
-            return cls(error=SqlError(**value["error"]))
+            return cls(tuple(value["rows"]), SqlError(**value["error"]))
         return cls(rows=tuple(value))
 
     def value(self, name: str) -> Any:
@@ -79,6 +82,11 @@ class Message(StringCommand):
         self.keep_session = keep_session
         self.answer = Answer(error=SqlError("not run yet"))
         super().__init__("".join(part.sql for part in self.parts))
+
+    def get_masked_value(self) -> str:
+        """For pyinfra's own lines. The SQL may hold secrets: deploy.connectors.database prints it, masked."""
+        names = dict.fromkeys(part.name for part in self.parts if part.name is not None)
+        return f"{sum(len(part.sql) for part in self.parts)} characters of SQL{''.join(f', {name}' for name in names)}"
 
     def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> tuple[bool, CommandOutput]:
         status, output = super().execute(state, host, connector_arguments)

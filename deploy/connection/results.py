@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+from psycopg.pq.abc import PGresult
 
 _INTEGERS = {20, 21, 23, 26}
 _FLOATS = {700, 701}
@@ -21,18 +23,22 @@ def read(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
     more: bool | None = True
     while more:
         result = cursor.pgresult
-        if result is not None and result.nfields:
-            columns: list[tuple[str, int]] = []
-            for i in range(result.nfields):
-                name = unique = (result.fname(i) or b"").decode(errors="backslashreplace")
-                while any(unique == other for other, _ in columns):
-                    unique = f"{name}_{i + 1}"
-                    name += "_"
-                columns.append((unique, result.ftype(i)))
-            for row in range(result.ntuples):
-                rows.append({name: _value(result.get_value(row, i), oid) for i, (name, oid) in enumerate(columns)})
+        if result is not None:
+            rows += rows_of(result)
         more = cursor.nextset()
     return rows
+
+
+def rows_of(result: PGresult) -> Iterator[dict[str, Any]]:
+    columns: list[tuple[str, int]] = []
+    for i in range(result.nfields):
+        name = unique = (result.fname(i) or b"").decode(errors="backslashreplace")
+        while any(unique == other for other, _ in columns):
+            unique = f"{name}_{i + 1}"
+            name += "_"
+        columns.append((unique, result.ftype(i)))
+    for row in range(result.ntuples):
+        yield {name: _value(result.get_value(row, i), oid) for i, (name, oid) in enumerate(columns)}
 
 
 def _value(raw: bytes | None, oid: int) -> Any:

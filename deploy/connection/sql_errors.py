@@ -48,6 +48,15 @@ def lost(label: str, error: psycopg.Error, ssh_failure: str | None, fragments: S
     return SqlError(f"connection to {label} lost: {ssh_failure or reason}; {step}", name=_name(fragments))
 
 
+def unconfirmed(warning: str, fragments: Sequence[Fragment]) -> SqlError:
+    """Of a message that has committed without the word of a synchronous standby."""
+    text = (
+        f"committed on this server, but no synchronous standby has confirmed it ({warning}); what was done stays, look at "
+        "pg_stat_replication and synchronous_standby_names, and run the command again when the standby is back"
+    )
+    return SqlError(text, name=_name(fragments), kind="unconfirmed")
+
+
 def _name(fragments: Sequence[Fragment]) -> str | None:
     """The file that all of the message is of, if it is of one."""
     names = {fragment.name for fragment in fragments if fragment.name is not None}

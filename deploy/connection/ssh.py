@@ -28,7 +28,7 @@ from gevent.lock import Semaphore
 
 from deploy.errors import RunRefused
 from deploy.problems import Problem
-from deploy.settings import expand_home
+from deploy.values import expand_home
 
 LOOPBACK = "127.0.0.1"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypedDict
 
 from gevent.lock import Semaphore
@@ -23,13 +24,15 @@ from deploy.connection.connect_errors import explain
 from deploy.connection.connections import Connections
 from deploy.connection.endpoint import Endpoint
 from deploy.connection.lock_queue import LockQueue
-from deploy.connection.message import Answer, Fragment, Message
+from deploy.connection.message import Answer, File, Fragment, Message
 from deploy.connection.server import Server
 from deploy.connection.session import Session
+from deploy.connectors import watch
 from deploy.errors import SqlError
 from deploy.report.run import Run
 from deploy.settings import Settings
 from deploy.statements import statement
+from deploy.text import one_line
 
 OLDEST_SERVER = 130000
 
@@ -57,9 +60,10 @@ DATA_META = {key: DataMeta(sentence) for key, sentence in settings.CONNECTION_KE
 
 @dataclass(frozen=True)
 class Listing:
-    """The databases of a server that take connections, or why they can't be listed."""
+    """The databases of a server that take connections, or why they can't be listed; `left_out` has why one takes none of ours."""
 
     databases: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -73,22 +77,24 @@ class Database:
         self.endpoint = conninfo.endpoint(host.name.removeprefix("@postgres/"), self._host_run.data_settings)
         for key in self.endpoint.exposed:
             what, places = ("a password", ".pgpass, PGPASSWORD or ") if key == "password" else (key, "")
-            logger.warning(
-                f"{host.name}: {what} is in the inventory, where `debug-inventory` shows it; put it into {places}the service file"
-            )
+            shown = "where `debug-inventory` shows it; put it into"
+            logger.warning(f"{one_line(host.name)}: {what} is in the inventory, {shown} {places}the service file")
+        self._host_run.passwords = self.endpoint.secrets
         self._session: Session | None = None
+        self._set_up_for: int | None = None
+        """The login whose session has the settings for commands of others."""
 
     def connect(self) -> None:
         """Open a connection, which proves the login. Raises ConnectError with one sentence."""
         try:
             session = self._open()
         except Exception as error:
-            raise ConnectError(str(explain(error, self.endpoint))) from None
+            raise ConnectError(self.shown_line(str(explain(error, self.endpoint)))) from None
         version = session.server_version
         if version < OLDEST_SERVER:
             self.disconnect()
             raise ConnectError(
-                f"{session.label}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
+                f"{one_line(session.label)}: server version {version // 10000} is older than {OLDEST_SERVER // 10000}, "
                 "the oldest that is supported; upgrade PostgreSQL"
             )
         session.release()
@@ -116,7 +122,7 @@ class Database:
     ) -> tuple[bool, CommandOutput]:
         """Run SQL. An error or a refusal becomes a failed command, or for a `Message` an answer that says so."""
         if print_input:
-            self._echo(f">>> {command}")
+            self._echo(f">>> {command.get_raw_value() if isinstance(command, Message) else command}")
         notices: list[str] = []
         if refused := [key for key, value in arguments.items() if not _is_supported(key, value)]:
             verb = "is" if len(refused) == 1 else "are"
@@ -129,12 +135,17 @@ class Database:
             answer, notices = self._answer([Fragment(sql)], self._timeout(arguments), keep_session=False, repeatable=False)
             if answer.error is not None and str(command) != sql:  # then the offending line may hold what pyinfra masks
                 answer = Answer(error=replace(answer.error, text=None))
+        stderr = [self.shown_line(notice) for notice in notices]
         if answer.error is not None and not isinstance(command, Message):
-            return self._finish(False, [*notices, *answer.error.lines()], print_output)
-        return self._finish(True, notices, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+            return self._finish(False, [*stderr, *map(one_line, answer.error.lines())], print_output)
+        return self._finish(True, stderr, print_output, json.dumps(answer.to_json(), ensure_ascii=False))
+
+    def shown_line(self, text: str) -> str:
+        """What a server or ssh says, as a line that may be seen."""
+        return one_line(self._host_run.shown(text))
 
     def refuse_file(self) -> bool:
-        self.host.log_styled("a @postgres host has no files: put_file and get_file do not apply", fg="red", log_func=logger.error)
+        self._host_run.log_error("a @postgres host has no files: put_file and get_file do not apply")
         return False
 
     def other_hosts(self) -> dict[str, Server]:
@@ -147,7 +158,7 @@ class Database:
             if answer.error is None:
                 answered[endpoint.label] = Server.of(answer)
             else:
-                self.host.log(f"not known whether it takes writes too: {answer.error.summary}")
+                self._host_run.log(f"not known whether it takes writes too: {answer.error.summary}")
         return answered
 
     def _query_once(self, endpoint: Endpoint) -> Answer:
@@ -167,7 +178,7 @@ class Database:
         before = self._session.label
         self._session.open()
         if self._session.label != before:
-            self.host.log(f"reached {self._session.label} of {self.endpoint.label}")
+            self._host_run.log(f"reached {self._session.label} of {self.endpoint.label}")
         return self._session
 
     def _new_session(self, endpoint: Endpoint) -> Session:
@@ -182,7 +193,12 @@ class Database:
     def _run_message(self, message: Message, timeout: float | None) -> tuple[Answer, list[str]]:
         if timeout is None:
             timeout = timeouts.message_timeout(message, self._host_run.settings.statement_timeout)
-        return self._answer(message.parts, timeout, keep_session=message.keep_session, repeatable=True)
+        file = next((part for part in message.parts if isinstance(part, File)), None)
+        if file is None:
+            return self._answer(message.parts, timeout, keep_session=message.keep_session, repeatable=True)
+        spare = partial(self._connections.spare_session, self.endpoint)
+        with watch.waits(file.name or "", self.login_pid, spare, self._host_run.log):
+            return self._answer(message.parts, timeout, keep_session=message.keep_session, repeatable=True)
 
     def _answer(
         self, parts: Sequence[Fragment], timeout: float | None, *, keep_session: bool, repeatable: bool
@@ -190,13 +206,31 @@ class Database:
         try:
             session = self._open()
         except Exception as error:
-            return Answer(error=SqlError(str(explain(error, self.endpoint)))), []
+            return Answer(error=SqlError(str(explain(error, self.endpoint))).without(self._host_run.secrets)), []
         try:
-            return session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
+            if repeatable:
+                self._set_up_for = None  # what is ours ends with a RESET ALL
+            elif (failed := self._set_up(session, timeout)) is not None:
+                return failed, []
+            answer, notices = session.run(parts, timeout, keep_session=keep_session, repeatable=repeatable)
+            if answer.error is not None:
+                answer = Answer(answer.rows, answer.error.without(self._host_run.secrets))
+            return answer, notices
         except TimeoutError:
             raise  # pyinfra's, around a whole purge
         except Exception as error:  # pyinfra would end the run for all hosts
             return Answer(error=SqlError(f"internal error, please report it: {type(error).__name__}", kind="internal")), []
+
+    def _set_up(self, session: Session, timeout: float | None) -> Answer | None:
+        """Before commands of others, once: their settings, which are not in the startup packet. An answer only if it failed."""
+        if self._set_up_for == session.login_pid:
+            return None
+        values = self._host_run.settings
+        times = {"lock_timeout": values.lock_timeout, "statement_timeout": values.statement_timeout}
+        sql = statement("session/commands.sql.j2", pid=session.login_pid, **times)
+        answer, _ = session.run([Fragment(sql)], timeout, keep_session=True)
+        self._set_up_for = session.login_pid
+        return answer if answer.error is not None else None
 
     def _finish(self, status: bool, stderr: list[str], print_output: bool, stdout: str | None = None) -> tuple[bool, CommandOutput]:
         lines = [OutputLine("stderr", line) for line in stderr]
@@ -208,8 +242,8 @@ class Database:
         return status, CommandOutput(lines)
 
     def _echo(self, text: str) -> None:
-        for line in text.splitlines():
-            echo(f"{self.host.print_prefix}{line}", err=True)
+        for line in self._host_run.secrets.mask(text).splitlines():
+            echo(f"{self.host.print_prefix}{one_line(line.expandtabs())}", err=True)
 
 
 def list_databases(service: str) -> Listing:
@@ -227,7 +261,8 @@ def list_databases(service: str) -> Listing:
         session.close()
     if answer.error is not None:
         return Listing(problem=f"can't list the databases of service {service!r}: {answer.error.summary}")
-    return Listing(tuple(row["datname"] for row in answer.rows))
+    left_out = {row["datname"]: row["obstacle"] for row in answer.rows if row["obstacle"] is not None}
+    return Listing(tuple(row["datname"] for row in answer.rows if row["datname"] not in left_out), left_out)
 
 
 def _is_supported(key: str, value: Any) -> bool:

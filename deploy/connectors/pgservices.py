@@ -7,6 +7,7 @@ data of each host, and a later line wins, so waves are lines too.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,6 +26,8 @@ class ServicesConnector(PostgresConnector):
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        from deploy.text import one_line
+
         check_name("pgservices", name)
         if not name:
             raise InventoryError(
@@ -32,7 +35,11 @@ class ServicesConnector(PostgresConnector):
             )
         matching = _matching(name)
         for section in matching:
-            yield f"@postgres/{section}", {"postgres_service": section}, ["@postgres"]
+            data = {"postgres_service": section}
+            if re.search(r"[\x00-\x1f\x7f]", section):
+                problem = f'the name of service "{one_line(section)}" holds a control character; rename it'
+                data = {"postgres_service": "-", _PROBLEM: problem}
+            yield f"@postgres/{one_line(section)}", data, ["@postgres"]
         if not matching:
             places = " or ".join(str(path) for path in files())
             problem = f"no service of {places} matches {name!r}; add a section, or set PGSERVICEFILE to the file that has it"
@@ -40,14 +47,14 @@ class ServicesConnector(PostgresConnector):
 
     def connect(self) -> None:
         if (problem := self.host.data.get(_PROBLEM)) is not None:
-            raise ConnectError(problem)
+            raise ConnectError(self.database.shown_line(problem))
         super().connect()
 
 
 def files() -> list[Path]:
     """Where libpq looks for services, in its order: the user's file, then the system's where PGSYSCONFDIR names it."""
     own = os.environ.get("PGSERVICEFILE")
-    found = [Path(own) if own else Path.home() / ".pg_service.conf"]
+    found = [Path(own or os.path.expanduser("~/.pg_service.conf"))]  # noqa: PTH111 - Path's own raises where there is no home
     if folder := os.environ.get("PGSYSCONFDIR"):
         found.append(Path(folder) / "pg_service.conf")
     return found

@@ -47,10 +47,12 @@ class PostgresConnector(BaseConnector):
 
     @staticmethod
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        from deploy.text import one_line
+
         if not name:
             raise InventoryError("@postgres needs a name: @postgres/HOST[:PORT][/DBNAME] or @postgres/NAME with host data")
         check_name("postgres", name)
-        yield f"@postgres/{name}", {}, ["@postgres"]
+        yield f"@postgres/{one_line(name)}", {}, ["@postgres"]
 
     def __init__(self, state: State, host: Host) -> None:
         from deploy.connectors import database

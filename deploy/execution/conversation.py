@@ -18,10 +18,10 @@ Steps = Generator[Message, None, T]
 
 
 def send(message: Message) -> Steps[Answer]:
-    """The answer to a message; it has no error. Raises StatementFailed, and then the connection has rolled back."""
+    """The answer to a message; it has no error. Raises StatementFailed; then the connection has rolled back, or is unconfirmed."""
     yield message
     if message.answer.error is not None:
-        raise StatementFailed(message.answer.error)
+        raise StatementFailed(message.answer.error, message.answer.rows)
     return message.answer
 
 

@@ -9,7 +9,8 @@ from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Deadline, is_busy, retry_hint, retry_while_busy, snapshot
+from deploy.execution.reading import snapshot
+from deploy.execution.transaction import Deadline, retry_hint, retry_while_busy
 from deploy.plan import catalogs, history, ledger, privileges, proof, standby
 from deploy.plan.catalogs import Catalog
 from deploy.plan.making import Look
@@ -80,7 +81,7 @@ def is_torn(error: SqlError) -> bool:
 def ask(message: Message, settings: Settings) -> Steps[Answer]:
     """The answer to a read, which is sent again while a table is locked as a whole. Raises StatementFailed."""
     deadline = Deadline(settings.lock_wait)
-    return (yield from retry_while_busy(lambda: send(message), deadline, may_retry=lambda error: is_busy(error) or is_torn(error)))
+    return (yield from retry_while_busy(lambda: send(message), deadline, may_retry=lambda error: error.is_busy or is_torn(error)))
 
 
 def read(target: Target, check_server: Callable[[Server], None], login_pid: Callable[[], int | None]) -> Steps[Observation]:
@@ -102,7 +103,7 @@ def _read(target: Target, check_server: Callable[[Server], None], login_pid: Cal
         try:
             answer = yield from ask(question(target), target.settings)
         except StatementFailed as failed:
-            if failed.error.sqlstate is None or is_busy(failed.error):
+            if failed.error.sqlstate is None or failed.error.is_busy:
                 raise
             check_error = failed.error
             answer = yield from ask(question(target, ()), target.settings)
@@ -110,7 +111,7 @@ def _read(target: Target, check_server: Callable[[Server], None], login_pid: Cal
                 answer, check_error, not_run = yield from _one_by_one(target, answer)
     except StatementFailed as failed:
         error = failed.error
-        raise HostFailed.of(replace(error, hint=retry_hint(target.settings)) if is_busy(error) else error) from None
+        raise HostFailed.of(replace(error, hint=retry_hint(target.settings)) if error.is_busy else error) from None
     observation = observe(target, answer, check_error, login_pid(), not_run)
     check_server(observation.server)
     return observation

@@ -1,4 +1,4 @@
-"""The one owner of a transaction: it begins, commits and rolls back, resets the session, and tries again what is busy.
+"""The one owner of a transaction that writes: it begins, commits and rolls back, resets the session, and tries again what is busy.
 
 An attempt is a generator of messages that runs between BEGIN and COMMIT. It returns `Commit`, `Skip` or another outcome, or
 raises; it sends no transaction control itself. Every path ends here, with nothing of the transaction left in the session.
@@ -14,10 +14,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
-from deploy.connection.message import Answer, Fragment, Message
+from deploy.connection.message import Fragment, Message
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
@@ -28,15 +27,13 @@ from deploy.settings import Settings
 from deploy.source.migrations import Migration
 from deploy.statements import statement
 
-_SNAPSHOT = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_SCRATCH = "TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE"
-"""READ WRITE: a role may default to read only, which forbids temporary tables too."""
 _COMMIT = "COMMIT;\n"
 _ROLLBACK = "ROLLBACK;\n"
 
 _POLL = 0.2
 """Seconds between two attempts to take the lock, or to get at a busy table."""
 
+_LOCK_TIMEOUT = "55P03"
 _NO_SUCH_TABLE = "42P01"
 _EXISTS_ALREADY = ("23505", "42P07", "42P06", "42710")
 
@@ -70,9 +67,9 @@ class Deadline:
     def pause(self) -> None:
         time.sleep(self._poll)
 
-
-def is_busy(error: SqlError) -> bool:
-    return error.is_busy
+    def extend(self, seconds: float) -> None:
+        """What was no waiting does not count."""
+        self._end += max(0.0, seconds)
 
 
 def retry_hint(settings: Settings) -> str:
@@ -84,7 +81,7 @@ def retry_while_busy(
     deadline: Deadline,
     *,
     already_done: Callable[[], Steps[T | None]] | None = None,
-    may_retry: Callable[[SqlError], bool] = is_busy,
+    may_retry: Callable[[SqlError], bool] = lambda error: error.is_busy,
 ) -> Steps[T]:
     """What `attempt` gives, which is made again while something is busy. Raises the last StatementFailed.
 
@@ -94,11 +91,13 @@ def retry_while_busy(
         try:
             return (yield from attempt())
         except StatementFailed as failed:
-            error = failed.error
+            if failed.error.is_unconfirmed:
+                raise  # done, and by us
+            last = failed
         if already_done is not None and (done := (yield from already_done())) is not None:
             return done
-        if not may_retry(error) or deadline.passed:
-            raise StatementFailed(error)
+        if not may_retry(last.error) or deadline.passed:
+            raise last
         deadline.pause()
 
 
@@ -112,18 +111,19 @@ def under_lock(
     format_error: Callable[[SqlError], HostFailed] = HostFailed.of,
     own_session: Migration | None = None,
 ) -> Steps[Commit | Skip]:
-    """In its turn among the hosts of this run, make the attempt for one version of the ledger in a transaction under the lock,
-    again while something is busy.
+    """Make the attempt for one version of the ledger in a transaction under the lock, again while something is busy.
 
-    Where the ledger shows that another process has done it, `already_done` gives the text, and there is no attempt. The lock
-    is the transaction's; with `own_session`, the file that needs it, it is the session's. Raises HostFailed.
+    Hosts of this run take turns. Where the ledger shows that another process has done it, `already_done` gives the text, and
+    there is no attempt. The lock is the transaction's; with `own_session`, the file that needs it, it is the session's.
+    Raises HostFailed.
     """
-    exists = progress.ledger_exists
+    exists, began = progress.ledger_exists, time.monotonic()
 
     def transact(deadline: Deadline) -> Steps[Commit | Skip]:
-        nonlocal exists
+        nonlocal exists, began
         while True:
             transaction = yield from _take_lock(work, version, exists, deadline, own_session)
+            began = time.monotonic()
             exists = transaction.state.ledger_exists
             done = already_done(transaction.state)
             outcome = Skip(done) if done is not None else (yield from attempt(transaction))
@@ -142,7 +142,9 @@ def under_lock(
     def ends_clean(deadline: Deadline) -> Steps[Commit | Skip]:
         try:
             return (yield from transact(deadline))
-        except StatementFailed:
+        except StatementFailed as failed:
+            if failed.error.sqlstate == _LOCK_TIMEOUT and work.settings.lock_timeout:
+                deadline.extend(time.monotonic() - began - work.settings.lock_timeout / 1000)
             raise  # the connection has rolled back; the session is reset when the ledger is read again
         except Exception:
             yield _rollback()
@@ -160,8 +162,7 @@ def under_lock(
     try:
         with work.queue.turn() as waited:
             deadline = Deadline(work.settings.lock_wait - waited)
-            attempt_again = partial(ends_clean, deadline)
-            return (yield from retry_while_busy(attempt_again, deadline, already_done=look, may_retry=_may_retry))
+            return (yield from retry_while_busy(lambda: ends_clean(deadline), deadline, already_done=look, may_retry=_may_retry))
     except StatementFailed as failed:
         raise _host_failed(failed.error, work, format_error) from None
 
@@ -191,37 +192,6 @@ def in_one_message(
         return (yield from retry_while_busy(transact, deadline, already_done=look, may_retry=_may_retry))
     except StatementFailed as failed:
         raise _host_failed(failed.error, work, format_error) from None
-
-
-def rolled_back(settings: str, sql: str, attempt: Callable[[Answer], Steps[T]], *, statement_timeout: int) -> Steps[T]:
-    """What `attempt` gives, in a transaction that leaves nothing behind; `sql` goes before it, in the message that begins.
-
-    The attempt sees errors in answers; after one the connection has rolled back already.
-    """
-    message = Message(_begin(settings + _spelling(), _SCRATCH), sql, statement_timeout=statement_timeout)
-    yield message
-    steps = attempt(message.answer)
-    try:
-        while True:
-            message = next(steps)
-            yield message
-    except StopIteration as done:
-        result: T = done.value
-    except Exception:
-        yield Message(_ROLLBACK)
-        raise
-    if message.answer.error is None:
-        yield Message(_ROLLBACK)
-    return result
-
-
-def snapshot(settings: str, *queries: Fragment | str) -> Message:
-    """Queries in one snapshot and one message, a whole transaction that only reads; `settings` are its SET LOCAL statements."""
-    return Message(_begin(settings + _spelling(), _SNAPSHOT), *queries, _COMMIT)
-
-
-def _spelling() -> str:
-    return statement("session/spelling.sql.j2")
 
 
 def _take_lock(
@@ -296,7 +266,7 @@ def _reset() -> str:
 
 def _may_retry(error: SqlError) -> bool:
     """Someone else may have made the ledger at the same time: IF NOT EXISTS does not see what is not committed yet."""
-    return is_busy(error) or (error.name is None and error.sqlstate in _EXISTS_ALREADY)
+    return error.is_busy or (error.name is None and error.sqlstate in _EXISTS_ALREADY)
 
 
 def _host_failed(error: SqlError, work: Work, format_error: Callable[[SqlError], HostFailed]) -> HostFailed:

@@ -16,6 +16,7 @@ from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
 from deploy.problems import Problem
+from deploy.secrets import Secrets, in_variables
 from deploy.settings import Settings
 from deploy.source.migrations import Migration
 
@@ -62,7 +63,8 @@ class Work:
         """The statements that put this into the audit trail, in the same transaction; empty when none is wanted."""
         if self.history is None:
             return ""
-        variables = history.without_secrets(self.settings.variables, self.settings.secret_variables)
+        given, secret = self.settings.variables, self.settings.secret_variables
+        variables = Secrets(in_variables(given, secret)).masked(history.without_secrets(given, secret))
         row = history.record(self.history, migration, action, variables)
         return row if progress.history_exists else history.create(self.history) + row
 

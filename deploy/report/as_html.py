@@ -14,8 +14,9 @@ import jinja2
 
 from deploy.findings import HostFindings, Status, Violation
 from deploy.report.advice import advise
-from deploy.report.fleet import BROKEN, Fleet, printable, violations_of, words
+from deploy.report.fleet import BROKEN, Fleet, violations_of, words
 from deploy.report.plot import plot
+from deploy.text import printable
 
 _FOLDED = 12
 """More hosts that are OK than this are folded away, so that what needs attention fits the first screen."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as Xml
 
 from deploy.findings import HostFindings, Violation
-from deploy.report.fleet import Fleet, printable, violations_of
+from deploy.report.fleet import Fleet, violations_of
+from deploy.text import printable
 
 
 def render(fleet: Fleet) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from deploy.findings import HostFindings, Violation
 from deploy.report.fleet import Fleet, words
+from deploy.text import one_line
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -60,7 +61,7 @@ def lines(fleet: Fleet, columns: int | None) -> list[Line]:
     result = [Line(_headline(fleet, len(broken)))]
     room = min(max((len(host.host) for host in broken), default=0), _NAME)
     for host in broken[:LISTED]:
-        text = f"{_cut(_plain(host.host), _NAME):{room}}  {_plain(_reason(host))}"
+        text = f"{_cut(one_line(host.host), _NAME):{room}}  {one_line(_reason(host))}"
         result.append(Line(_cut(text, columns), broken=True))
     if len(broken) > LISTED:
         result.append(Line(f"and {len(broken) - LISTED} more; report=DIR writes a report with all of them", broken=True))
@@ -72,6 +73,8 @@ def _headline(fleet: Fleet, broken: int) -> str:
     parts = [f"{ok} hosts OK" if ok != 1 else "1 host OK"]
     if broken:
         parts.append(f"{broken} not")
+    elif fleet.nothing_to_do:
+        parts.append("nothing to do")
     if rest:
         parts.append(f"{rest} not {'verified' if fleet.verifies else 'finished'}")
     return ", ".join(parts) + (":" if broken else "")
@@ -82,11 +85,6 @@ def _reason(host: HostFindings) -> str:
         return f"{words(host.status)}: {host.headline}"
     count = len(host.violations)
     return f"{count} violation{'' if count == 1 else 's'}: {host.violations[0]}"
-
-
-def _plain(text: str) -> str:
-    """Without line breaks and without what a terminal would take as a command."""
-    return "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in text)
 
 
 def _cut(text: str, columns: int | None) -> str:

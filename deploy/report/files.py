@@ -14,6 +14,7 @@ from deploy.errors import RunRefused
 from deploy.problems import Problem
 from deploy.report import as_html, as_junit
 from deploy.report.fleet import Fleet, PurgeReport
+from deploy.text import printable
 
 VERIFICATION = ("verify.json", "verify.xml", "verify.html")
 PURGE = ("purge.json",)
@@ -46,8 +47,7 @@ def as_json(report: Fleet | PurgeReport) -> bytes:
     """The report for programs."""
     document = TypeAdapter(type(report)).dump_python(report, mode="json")
     document["hosts"] = document.pop("hosts")  # last, below the summary
-    # a lone surrogate becomes \udcXX, which is JSON's own escape for it
-    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode(errors="backslashreplace")
+    return (printable(json.dumps(document, ensure_ascii=False, indent=2)) + "\n").encode()
 
 
 def schema() -> str:

@@ -52,6 +52,8 @@ class Fleet:
     """every check that ran on some host, or would have run"""
     verifies: bool = True
     """whether the verb verifies; else a host is ok when all of the verb's work was done there"""
+    nothing_to_do: bool = False
+    """whether the verb does not verify and found nothing to do on any host"""
     schema_version: Literal[1] = 1
 
     @computed_field  # type: ignore[prop-decorator]
@@ -120,14 +122,3 @@ def all_checks(hosts: tuple[HostFindings, ...], planned: tuple[str, ...] = ()) -
 
 def violations_of(host: HostFindings, check: str) -> tuple[Violation, ...]:
     return tuple(violation for violation in host.violations if violation.check == check)
-
-
-def printable(text: str) -> str:
-    """`text` with each character that XML 1.0 and HTML forbid (controls, lone surrogates, non-characters) as U+FFFD."""
-    return "".join(char if _allowed(ord(char)) else "\ufffd" for char in text)
-
-
-def _allowed(code: int) -> bool:
-    if code < 0xA0:
-        return 0x20 <= code < 0x7F or code in (0x9, 0xA, 0xD)
-    return not 0xD800 <= code <= 0xDFFF and code & 0xFFFE != 0xFFFE

@@ -28,6 +28,8 @@ from deploy.problems import Problem
 from deploy.report import console, files, prompts
 from deploy.report.fleet import Fleet, PurgeReport, Tool, all_checks
 from deploy.report.host_run import HostRun
+from deploy.secrets import Secrets
+from deploy.text import one_line
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -87,6 +89,7 @@ class Run(BaseStateCallback):
         self.connections = Connections()
         self.targets = Targets()
         self._hosts: dict[str, HostRun] = {}
+        self._secrets: dict[str, Secrets] = {}
 
     @classmethod
     def attach(cls, state: State) -> Run:
@@ -108,6 +111,13 @@ class Run(BaseStateCallback):
         """The state of a host in the run that it is in."""
         run = cls.attach(host.state)
         return run._hosts.setdefault(host.name, HostRun(run, host.state.inventory.get_host(host.name)))
+
+    def secrets(self, values: Mapping[str, Sequence[str]]) -> Secrets:
+        """Made once for all hosts that have the same."""
+        key = repr(values)
+        if key not in self._secrets:
+            self._secrets[key] = Secrets(values)
+        return self._secrets[key]
 
     def begin(self, verb: ReportingVerb, arguments: Mapping[str, Any], report: Any = None) -> None:
         """A verb runs with these data arguments. Of several in a deploy file the run is about the first that has a `report`.
@@ -144,6 +154,8 @@ class Run(BaseStateCallback):
             raise
         except Exception as error:
             reason = f"internal error, please report it: {type(error).__name__}: {' '.join(str(error).split())}"
+            for host in self._hosts.values():
+                reason = host.secrets.mask(reason)
             raise RunRefused(Problem("internal", reason)) from None
 
     def _finish(self, begun: Begun, ended: BaseException | None) -> None:
@@ -159,7 +171,7 @@ class Run(BaseStateCallback):
             files.write(begun.folder, content)
             first, *others = reversed(list(content))
             beside = f", with {' and '.join(others)} beside it" if others else ""
-            logger.info(f"--> Report: {begun.folder / first}{beside}")
+            logger.info(one_line(f"--> Report: {begun.folder / first}{beside}"))
 
     def fleet(self, begun: Begun, refusal: Problem | None) -> Fleet:
         """The run as a value."""
@@ -174,6 +186,7 @@ class Run(BaseStateCallback):
             hosts=hosts,
             checks=all_checks(hosts, self._planned_checks(begun)) if verifies else (),
             verifies=verifies,
+            nothing_to_do=not verifies and all(host.nothing_to_do for host in self._members()),
         )
 
     def purge_report(self, fleet: Fleet) -> PurgeReport:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy.connection.message import Message
-from deploy.execution import transaction
+from deploy.execution import reading
 from deploy.plan import target
 from deploy.settings import Settings
 from deploy.statements import statement
@@ -85,7 +85,7 @@ def preflight(values: Settings, cutoffs: Cutoffs | None) -> Message:
 
 def snapshot(values: Settings, queries: Sequence[str]) -> Message:
     """Queries in one snapshot and one message."""
-    return transaction.snapshot(_settings(values), *queries)
+    return reading.snapshot(_settings(values), *queries)
 
 
 def current(values: Settings) -> str:

@@ -9,19 +9,23 @@ from typing import Any
 from deploy.connection.message import Answer
 from deploy.connection.quoting import ident
 from deploy.plan import target
-from deploy.problems import Problem, quoted
+from deploy.problems import Problem, first_few, quoted
 from deploy.retention.expiry import HEALTH, TIME
 
 
 @dataclass(frozen=True)
 class Expired:
-    """The rows of one table that are past retention: how many, and the times of the first and the last of them."""
+    """The rows of one table that are past retention: how many, and the times of the first and the last of them.
+
+    `along` are other tables, whose rows that refer to these go with them (ON DELETE CASCADE).
+    """
 
     table: str
     before: str
     rows: int
     oldest: str | None
     newest: str | None
+    along: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.rows:
@@ -29,7 +33,11 @@ class Expired:
             return f"no row of {self.table} is older than {format_time(self.before)}{but}"
         stays = "; the newest of each integration stays" if self.table == HEALTH else ""
         span = f"from {format_time(self.oldest)} to {format_time(self.newest)}"
-        return f"{n_rows(self.rows)} of {self.table} older than {format_time(self.before)}, {span}{stays}"
+        return f"{n_rows(self.rows)} of {self.table} older than {format_time(self.before)}, {span}{stays}{self.with_others}"
+
+    @property
+    def with_others(self) -> str:
+        return f", with the rows of {first_few(self.along)} that refer to them (ON DELETE CASCADE)" if self.along else ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution import observe
 from deploy.execution.conversation import Steps
-from deploy.execution.transaction import is_busy, retry_hint
+from deploy.execution.transaction import retry_hint
 from deploy.findings import PurgeFindings
 from deploy.retention import expiry, messages
 from deploy.retention.expiry import Cutoffs, Span
@@ -43,15 +43,21 @@ class Plan:
         return PurgeFindings(host, self.cutoffs.events, self.cutoffs.health, remaining=self.rows)
 
 
-def read(values: Settings, cutoffs: Cutoffs | None, check_server: Callable[[Server], None]) -> Steps[Plan]:
+def read(
+    values: Settings,
+    cutoffs: Cutoffs | None,
+    check_server: Callable[[Server], None],
+    reached: Callable[[str, str, Server], None],
+) -> Steps[Plan]:
     """Look whether a purge may begin, and count. Cut-offs that were taken already stay. Raises HostFailed.
 
-    `check_server` refuses another server than the run has seen before.
+    `check_server` refuses another server than the run has seen before; `reached` hears database, version and server.
     """
     found = yield from _ask(expiry.preflight(values, cutoffs), values)
     server = Server.of(found)
     check_server(server)
     database = found.value("database")
+    reached(database, found.value("server_version"), server)
     if server.in_recovery:
         return Plan(values, server, database)
     if (problem := messages.problem(found)) is not None:
@@ -61,8 +67,9 @@ def read(values: Settings, cutoffs: Cutoffs | None, check_server: Callable[[Serv
     cutoffs = Cutoffs(found.value("events_before"), found.value("health_before"))
     spans = expiry.spans(values, cutoffs)
     counted = yield from _ask(expiry.snapshot(values, [span.expired() for span in spans]), values)
+    along = {row["table"]: tuple(row["along"]) for row in found.rows if "along" in row}
     expired = tuple(
-        Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"])
+        Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"], along[span.table])
         for span, row in zip(spans, counted.rows, strict=True)
     )
     return Plan(values, server, database, cutoffs, spans, expired)
@@ -77,7 +84,7 @@ def _ask(message: Message, values: Settings) -> Steps[Answer]:
 
 def explained(error: SqlError, values: Settings) -> SqlError:
     """The error with the keys that would let a batch through."""
-    if is_busy(error):
+    if error.is_busy:
         return replace(error, hint=retry_hint(values))
     if error.sqlstate == _TOO_SLOW:
         return replace(error, hint="set a smaller batch_rows, or raise statement_timeout")

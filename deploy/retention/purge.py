@@ -105,7 +105,10 @@ class _Deletion:
 
     @property
     def summary(self) -> str:
-        rows = " and ".join(f"{messages.n_rows(rows)} of {table}" for table, rows in self._deleted.items())
+        others = {table.table: table.with_others for table in self._plan.expired}
+        rows = " and ".join(
+            f"{messages.n_rows(rows)} of {table}{others[table] if rows else ''}" for table, rows in self._deleted.items()
+        )
         return f"deleted {rows} in {time.monotonic() - self._started:.1f} s"
 
     def add_to(self, findings: PurgeFindings) -> PurgeFindings:
@@ -138,15 +141,23 @@ class _Deletion:
         """Once through the span, batch after batch."""
         while True:
             began = time.monotonic()
-            answer = yield from self._batch(span)
+            try:
+                answer = yield from self._batch(span)
+            except StatementFailed as failed:
+                if failed.error.is_unconfirmed:
+                    self._count(span.table, Answer(failed.rows).value("deleted"))
+                raise
             rows = answer.value("deleted")
-            self._deleted[span.table] += rows
-            self._left[span.table] = max(self._left[span.table] - rows, 0)
+            self._count(span.table, rows)
             if rows < self._plan.settings.batch_rows:
                 return
             span = span.after(answer.value("upto"))
             self._progress(span.table)
             time.sleep(min(time.monotonic() - began, _LONGEST_PAUSE))
+
+    def _count(self, table: str, rows: int) -> None:
+        self._deleted[table] += rows
+        self._left[table] = max(self._left[table] - rows, 0)
 
     def _batch(self, span: Span) -> Steps[Answer]:
         """One batch; while the table itself is locked, again for `lock_wait`."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from deploy.errors import RunRefused, source_refused
 from deploy.problems import Problem
+from deploy.secrets import Secrets
 from deploy.source import sql_templates, sqlx_toml
 from deploy.source.sqlx_toml import SqlxToml
 from deploy.statements.rendering import Templates
@@ -149,6 +150,15 @@ def _text(entry: Path, content: bytes) -> str:
         line = sql.count("\n", 0, sql.index("\0")) + 1
         raise source_refused(f"{entry}:{line}", "holds a NUL character, at which libpq would cut the file", "remove it")
     return sql
+
+
+def secret_problem(migrations: Iterable[Migration], secrets: Secrets) -> Problem | None:
+    """Why they must not be written as files unasked: in a file that is the product no secret can be masked."""
+    for migration in migrations:
+        if names := secrets.found_in(migration.sql):
+            text = f"{migration.file} would hold the value of the secret variable {', '.join(map(repr, names))}"
+            return Problem("arguments", text, "pass with_secrets=true to write it all the same")
+    return None
 
 
 def packaged() -> Path:

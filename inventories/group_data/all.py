@@ -12,7 +12,8 @@ migrations = None
 contract = None
 checks = None
 
-# What templates of another source may use, and which of these names must not be shown or recorded.
+# What templates of another source may use, and which of these names must not be shown or recorded: a list, or a mapping of
+# names to the environment variables that hold their values. Values of fewer than 4 characters are refused, as they can't be masked.
 variables = None
 secret_variables = None
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
 import pytest
 from support.operator import Pyinfra, ended, is_deployed, run, said
 from support.servers import PASSWORD, Database, free_port, login, quoted
+
+from deploy.connection.conninfo import endpoint
+from deploy.errors import RunRefused
+from deploy.settings import Settings
 
 WARNING = "a password is in the inventory, where `debug-inventory` shows it; put it into .pgpass, PGPASSWORD or the service file"
 
@@ -166,3 +172,63 @@ def test_a_service_file_that_is_not_there_gives_one_sentence(pyinfra: Pyinfra, d
         f"can't connect to service 'prod': service file \"{tmp_path / 'none'}\" not found; set PGSERVICEFILE to a file that exists"
     ]
     assert (ended(result), result.code) == ("No hosts remaining!", 1)
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "want"),
+    [
+        (
+            "postgres://u@db/app?pgbouncer=true",
+            "libpq does not know the parameter 'pgbouncer'; remove it, it is one of another program's",
+        ),
+        (
+            "postgresql://db/app?sslmode=prefer&schema=public",
+            "libpq does not know the parameter 'schema'; remove it, it is one of another program's; set the data key `schema`",
+        ),
+        ("postgres://u:pa/ss?word=x@db/app", None),
+        ("host=db password=pa ss=word", None),
+    ],
+)
+def test_a_parameter_of_a_url_that_libpq_does_not_know_is_named_unless_it_may_be_a_part_of_a_password(
+    conninfo: str, want: str | None
+) -> None:
+    with pytest.raises(RunRefused) as caught:
+        endpoint("one", Settings(postgres_conninfo=conninfo))
+    assert str(caught.value) == (UNREADABLE if want is None else f"@postgres/one: postgres_conninfo: {want}")
+
+
+@pytest.mark.parametrize("bastion", [{}, {"postgres_ssh": "bastion"}], ids=["direct", "through a bastion"])
+def test_a_token_that_is_too_long_for_the_service_file_is_named_as_the_reason(
+    pyinfra: Pyinfra, tmp_path: Path, bastion: dict[str, str]
+) -> None:
+    services = tmp_path / "services.conf"
+    services.write_text(f"[prod]\npassword={'p' * 1100}\nhost=127.0.0.1\n")
+    result = run(pyinfra, {"@postgres/one": {"postgres_service": "prod", **bastion}}, PGSERVICEFILE=str(services))
+    (line,) = said(result, "@postgres/one")
+    assert line.startswith("can't connect to service 'prod'")
+    assert line.endswith(
+        f'line 2 too long in service file "{services}"; libpq reads no line of more than 1,023 bytes there; '
+        "put a long password or token into .pgpass or PGPASSWORD"
+    )
+
+
+def test_a_user_of_the_operating_system_without_a_name_is_told_to_set_postgres_user() -> None:
+    program = """
+import os
+from deploy.connection import connect_errors, conninfo, driver
+from deploy.connection.ssh import Bastions
+from deploy.settings import Settings
+os.setuid(54321)
+endpoint = conninfo.endpoint("127.0.0.1:1/app", Settings())
+try:
+    driver.connect(endpoint, endpoint.parameters, Bastions())
+except Exception as error:
+    print(connect_errors.explain(error, endpoint))
+"""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become a user without a name")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == (
+        "can't connect to 127.0.0.1:1: local user with ID 54321 does not exist; set postgres_user, because the user of the "
+        "operating system has no name"
+    ), done.stderr

@@ -10,7 +10,8 @@ import pytest
 from deploy.connection import conninfo
 from deploy.connection.endpoint import Endpoint
 from deploy.errors import RunRefused
-from deploy.settings import Settings, milliseconds
+from deploy.settings import Settings
+from deploy.values import milliseconds
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def endpoint(name: str = "name", **data: object) -> Endpoint:
 
 
 def where(made: Endpoint) -> Mapping[str, str]:
-    ours = {"client_encoding", "connect_timeout", "application_name", "options", "sslpassword", *conninfo.KEEPALIVES}
+    ours = {"client_encoding", "connect_timeout", "application_name", "sslpassword", *conninfo.KEEPALIVES}
     return {key: value for key, value in made.parameters.items() if key not in ours}
 
 
@@ -108,21 +109,18 @@ def test_a_service_stays_libpqs_and_is_resolved_for_show(monkeypatch: pytest.Mon
     assert made.label.startswith("service 'prod'")
     assert "application_name" not in made.parameters
     assert made.parameters["connect_timeout"] == "3"
-    assert made.parameters["options"].startswith("-c jit=off -c TimeZone=UTC ")
+    assert "options" not in made.parameters, "libpq takes them from the section itself"
     import os
 
     assert os.environ["PGSERVICE"] == "other"
 
 
-def test_sessions_are_set_up_as_sqlx_does_and_named_after_us() -> None:
+def test_sessions_are_named_after_us_and_no_setting_goes_along_that_a_pooler_refuses() -> None:
     made = endpoint("db")
     assert made.parameters["client_encoding"] == "utf8"
     assert made.parameters["application_name"] == "integration-health-deploy"
     assert made.parameters["connect_timeout"] == "10"
-    assert (
-        made.parameters["options"]
-        == "-c TimeZone=UTC -c DateStyle=ISO,MDY -c extra_float_digits=2 -c lock_timeout=2000 -c statement_timeout=0"
-    )
+    assert "options" not in made.parameters
 
 
 def test_a_connection_without_a_sign_of_life_ends_in_two_minutes_unless_the_user_has_other_keepalives() -> None:
@@ -136,12 +134,12 @@ def test_the_users_own_application_name_and_options_are_kept(way: str, monkeypat
     if way == "environment":
         monkeypatch.setenv("PGAPPNAME", "mine")
         monkeypatch.setenv("PGOPTIONS", "-c work_mem=64MB")
-        made = endpoint("db")
-        assert "application_name" not in made.parameters  # libpq takes it from the environment itself
+        assert not {"application_name", "options"} & endpoint("db").parameters.keys(), (
+            "libpq takes them from the environment itself"
+        )
     else:
         made = endpoint(conninfo="host=db application_name=mine options='-c work_mem=64MB'")
-        assert made.parameters["application_name"] == "mine"
-    assert made.parameters["options"].startswith("-c work_mem=64MB -c TimeZone=UTC ")
+        assert (made.parameters["application_name"], made.parameters["options"]) == ("mine", "-c work_mem=64MB")
 
 
 @pytest.mark.parametrize("key", conninfo.SECRET_PARAMETERS)

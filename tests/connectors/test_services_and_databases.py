@@ -87,14 +87,14 @@ print(len(inventory), len(looks))
 
 def test_the_databases_of_a_server_are_listed_by_one_query(tenants: list[Database], pyinfra: Pyinfra) -> None:
     server = tenants[0].server
-    before = server.log.read_text(errors="replace").count("FROM pg_database WHERE datallowconn")
+    before = server.log.read_text(errors="replace").count("WHERE datallowconn")
 
     done = pyinfra("@pgdatabases/app/tenant_*", "-y", "deploy.apply")
 
     assert done.code == 0, done.out
     assert all(has_tables(database) for database in tenants)
     assert done.lines("@postgres/app/tenant_2")
-    assert server.log.read_text(errors="replace").count("FROM pg_database WHERE datallowconn") == before + 1
+    assert server.log.read_text(errors="replace").count("WHERE datallowconn") == before + 1
 
 
 def test_a_server_that_cannot_be_listed_is_one_host_that_fails(tenants: list[Database], pyinfra: Pyinfra, tmp_path: Path) -> None:
@@ -176,3 +176,47 @@ def test_a_full_server_is_waited_for(tenants: list[Database], pyinfra: Pyinfra) 
     finally:
         server.client("psql", "-Xqc", "DROP OWNED BY crowded", tenants[0].name)
         server.client("psql", "-Xqc", "DROP ROLE crowded", "postgres")
+
+
+def test_databases_that_can_not_be_connected_to_are_left_out_with_a_note(
+    tenants: list[Database], pyinfra: Pyinfra, tmp_path: Path
+) -> None:
+    """No CONNECT for the role, or half dropped: DROP DATABASE was interrupted."""
+    one, two, three = tenants
+    role = f"fleet_{one.name}"
+    one.psql(f"CREATE ROLE {role} LOGIN PASSWORD {psycopg.sql.quote(PASSWORD)}; GRANT CREATE ON SCHEMA public TO {role}")
+    two.psql(f"REVOKE CONNECT ON DATABASE {two.name} FROM PUBLIC")
+    limit = f"UPDATE pg_database SET datconnlimit = %d WHERE datname = '{three.name}'"  # noqa: S608
+    one.psql(limit % -2)
+    service_file(tmp_path, one.server, "app")
+    services = tmp_path / "services.conf"
+    services.write_text(services.read_text().replace("user=postgres", f"user={role}"))
+    environment = {**os.environ, "PGPASSWORD": PASSWORD}
+    note = f"left out {two.name} (no CONNECT privilege), {three.name} (half dropped)"
+    try:
+        done = pyinfra("@pgdatabases/app/tenant_*", "-y", "deploy.apply", environment=environment)
+        assert done.code == 0, done.out
+        assert done.out.count(note) == 1
+        none = pyinfra("@pgdatabases/app/tenant_[23]", "-y", "deploy.apply", environment=environment)
+        assert none.code == 1
+        want = "no database of service 'app' that matches 'tenant_[23]' can be connected to: "
+        assert any(line.startswith(want) for line in none.lines("@pgdatabases/app/tenant_[23]")), none.out
+    finally:
+        one.psql(limit % -1)
+        one.psql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_without_a_home_a_pattern_without_a_service_is_one_host_that_fails() -> None:
+    """As in a container whose user has no name: nothing says where the home is."""
+    program = """
+import os
+from deploy.connectors.pgservices import ServicesConnector
+os.setuid(54321)
+print(list(ServicesConnector.make_names_data("health-*")))
+"""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become a user without a name")
+    environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "PGSERVICEFILE")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "no service of ~/.pg_service.conf matches 'health-*'; add a section, or set PGSERVICEFILE" in done.stdout

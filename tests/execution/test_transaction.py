@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import pytest
 from support.servers import PASSWORD, Database
 
-from deploy import settings
 from deploy.connection import conninfo
 from deploy.connection.connections import Connections
 from deploy.connection.message import Answer, Message
@@ -16,10 +15,11 @@ from deploy.connection.server import Server
 from deploy.errors import HostFailed, StatementFailed
 from deploy.execution.conversation import Steps, drive, send
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
-from deploy.execution.transaction import Transaction, in_one_message, rolled_back, under_lock
+from deploy.execution.reading import rolled_back
+from deploy.execution.transaction import Transaction, in_one_message, under_lock
 from deploy.execution.work import Progress, Work
-from deploy.plan import target
 from deploy.plan.ledger import LedgerHandle, LedgerState, lock_key
+from deploy.plan.target import Targets
 from deploy.problems import Problem
 from deploy.source import migrations
 from deploy.statements import statement
@@ -40,15 +40,16 @@ class Host:
 
     def __post_init__(self) -> None:
         data = {**self.database.data, "postgres_password": PASSWORD, "lock_wait": "2s"}
-        of = target.resolve("@postgres/h", data)
-        self._session = Connections().session(conninfo.endpoint("h", settings.read("@postgres/h", data)), 1, 0)
+        target, connections = Targets().resolve("@postgres/h", data), Connections()
+        self._session = connections.session(conninfo.endpoint("h", target.settings), 1, 0)
         server = Server.of(self.ask(Message(statement("session/server.sql.j2"))))
         ledger = LedgerHandle('"public"."_sqlx_migrations"', None, lock_key(self.database.name))
-        self.work = Work(of, ledger, server, None, print, lambda: self._session.login_pid)
+        queue = connections.lock_queue(server, self.database.name, ledger.key)
+        self.work = Work(target, ledger, server, None, print, lambda: self._session.login_pid, queue)
         self.sent.clear()
 
     def ask(self, message: Message) -> Answer:
-        self.sent.append(str(message))
+        self.sent.append("".join(part.sql for part in message.parts))
         self._session.open()
         answer, _ = self._session.run(message.parts, 30, keep_session=message.keep_session)
         return answer

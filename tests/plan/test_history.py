@@ -15,7 +15,7 @@ from support.sqlx import deploy, ledger, sqlx
 from deploy.plan import history
 
 TEMPLATE = "CREATE TABLE t (v text DEFAULT {{ note | literal }}); -- {{ region | literal }} {{ db_password | literal }}\n"
-VARIABLES = {"note": "one", "region": "eu", "db_password": "hunter2"}
+VARIABLES = {"note": "one", "region": "europe", "db_password": "hunter2"}
 
 
 def test_no_table_unasked(pyinfra: Pyinfra, database: Database) -> None:

@@ -106,7 +106,7 @@ def test_a_run_of_adopt_purge_or_revert_ends_with_how_many_hosts_are_ok(
     headline, unreached, report_line = summed_up("-y", "deploy.purge", "report=out")
     assert (headline, report_line[:12]) == ("--> 2 hosts OK, 1 not:", "--> Report: ")
     assert unreached.startswith(none)
-    assert summed_up("--dry", "deploy.revert")[0] == "--> 0 hosts OK, 1 not, 2 not finished:"
+    assert summed_up("--dry", "deploy.revert")[0] == "--> 1 host OK, 1 not, 1 not finished:"
     database.psql("INSERT INTO integration_health (integration_id, status, last_checked) VALUES ('vrbo', 'healthy', now())")
     headline, good, unreached = summed_up("-y", "deploy.revert")
     assert headline == "--> 1 host OK, 2 not:"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, get_type_hints
 
 from deploy import settings
+from deploy.values import milliseconds
 
 _HINTS = get_type_hints(settings.Settings, include_extras=True)
 
@@ -32,7 +33,7 @@ def _defaults(name: str) -> str:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return settings.KEYS[name].default
-    is_time = any(getattr(one, "func", None) is settings.milliseconds for one in _HINTS[name].__metadata__)
+    is_time = any(getattr(one, "func", None) is milliseconds for one in _HINTS[name].__metadata__)
     return f"`{value / 1000:g}s`" if is_time and value else f"`{value}`"
 
 
