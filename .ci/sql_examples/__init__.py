@@ -64,7 +64,10 @@ scope = "LOCAL"
 table = '"public"."integration_events"'
 
 # of contracts
-branches = ("schemas", "relations", "columns", "constraints", "indexes", "triggers", "statistics", "functions", "types", "rarer", "database")
+branches = (
+    *("schemas", "relations", "columns", "constraints", "indexes", "triggers"),
+    *("statistics", "functions", "types", "rarer", "database"),
+)
 further_schemas = ["audit"]
 has_comments = has_privileges = has_storage = True
 known = ["00"]
