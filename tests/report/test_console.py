@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from support import fleets
 from support.operator import Pyinfra
-from support.project import MIGRATION
 from support.servers import Database, free_port
+from support.sqlx import DEPLOYED
 
 from deploy.findings import HostFindings, Violation
 from deploy.report import console
@@ -84,8 +84,8 @@ def test_of_a_verb_that_does_not_verify_the_hosts_that_are_done_are_ok() -> None
 def test_a_run_of_adopt_purge_or_revert_ends_with_how_many_hosts_are_ok(
     database: Database, neighbour: Database, pyinfra: Pyinfra
 ) -> None:
-    database.psql(MIGRATION.read_text(encoding="utf-8"))
-    neighbour.psql(f"{MIGRATION.read_text(encoding='utf-8')} ALTER TABLE integration_health ALTER status TYPE text")
+    database.psql(DEPLOYED)
+    neighbour.psql(f"{DEPLOYED} ALTER TABLE integration_health ALTER status TYPE text")
     hosts = {
         "@postgres/good": database.data,
         "@postgres/ill": neighbour.data,
