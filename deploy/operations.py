@@ -145,7 +145,7 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
     for note in () if after_migration else trust.notes(target, observation):
-        host.log(note)
+        _current().log(note)
     probed = _probe(target, observation)
     findings = _current().shown(probed.add_to(verdict.findings(target, observation, host.name)))
     lines = [str(problem) for problem in findings.problems if problem.kind not in ("probe", "check-not-run")]
