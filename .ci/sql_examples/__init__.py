@@ -65,12 +65,13 @@ scope = "LOCAL"
 table = '"public"."integration_events"'
 
 # of contracts
-branches = ("schemas", "relations", "columns", "constraints", "indexes", "triggers", "statistics", "functions", "types", "rarer", "database")
+branches = ("schemas", "relations", "columns", "constraints", "indexes", "triggers", "statistics", "functions")
+branches += ("types", "rarer", "database")
 further_schemas = ["audit"]
 has_comments = has_privileges = has_storage = True
 known = ["00"]
 left_out = ["_sqlx_migrations"]
-migrations = ((20260111030835, "create integration health tables", "00ff"),)
+records = ((20260111030835, "create integration health tables", "00ff"),)
 plain = False
 relations = None
 
