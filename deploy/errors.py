@@ -20,6 +20,8 @@ _DUPLICATE_KEY = "23505"
 _INTERNAL_ERROR = "XX000"
 
 _INSUFFICIENT_PRIVILEGE = "42501"
+_UNTRUSTED = "DP002"
+"""Ours: see statements/trust.sql.j2."""
 
 _HINTS = {"57014": "raise `statement_timeout` when the statement needs longer"}
 """The next step for an SQLSTATE where the server names none: query_canceled."""
@@ -56,8 +58,8 @@ class SqlError:
 
     `sqlstate` is None when the connection was lost or a deadline passed, or when we refused to send the SQL: then `kind` says
     of which kind that is. `line` and `column` count from 1 and are None when the server gave no position; `text` is that line
-    of the SQL, `name` the file or statement it stands in, `caret` the column in `text` where that is not `column`. `schema` is that
-    of the constraint it is about.
+    of the SQL, `name` the file or statement it stands in, `caret` the column in `text` where that is not `column`. `schema` and
+    `table` are those of the constraint it is about.
     """
 
     message: str
@@ -72,6 +74,7 @@ class SqlError:
     caret: int | None = None
     kind: str = "connection"
     schema: str | None = None
+    table: str | None = None
 
     @property
     def is_unconfirmed(self) -> bool:
@@ -95,7 +98,9 @@ class SqlError:
             return Problem(self.kind, self.summary)
         if self.is_busy:
             return Problem("busy", self.summary)
-        return Problem("privilege" if self.sqlstate == _INSUFFICIENT_PRIVILEGE else "statement", self.summary)
+        return Problem(
+            {_INSUFFICIENT_PRIVILEGE: "privilege", _UNTRUSTED: "untrusted"}.get(self.sqlstate, "statement"), self.summary
+        )
 
     @property
     def summary(self) -> str:

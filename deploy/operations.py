@@ -21,7 +21,7 @@ from deploy.execution.work import Progress, Work
 from deploy.facts import QueryAnswer
 from deploy.files import read_contract, render, write_contract
 from deploy.findings import Probed
-from deploy.plan import adoption, ledger, pending, reversal, standby, verdict
+from deploy.plan import adoption, ledger, pending, reversal, standby, trust, verdict
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
 from deploy.plan.target import Target
@@ -144,6 +144,8 @@ def verify(after_migration: bool = False, **arguments: Any) -> Commands:
             raise HostFailed(problem, *console.violations(found, console.console_columns(host)))
     if observation.check_error is not None:
         raise HostFailed.of(observation.check_error)
+    for note in () if after_migration else trust.notes(target, observation):
+        _current().log(note)
     probed = _probe(target, observation)
     findings = _current().shown(probed.add_to(verdict.findings(target, observation, host.name)))
     lines = [str(problem) for problem in findings.problems if problem.kind not in ("probe", "check-not-run")]
@@ -204,7 +206,7 @@ def purge(**arguments: Any) -> Commands:
         _current().noop("nothing to purge")
         return
     lines = [f"would delete {table}" if table.rows else str(table) for table in plan.expired]
-    preview.show(lines, [(None, str(span.batch())) for span in plan.spans])
+    preview.show(lines, [(None, span.batch().get_raw_value()) for span in plan.spans])
     _check_only_primary(plan.server)
     yield FunctionCommand(_delete, (plan,), {})
 

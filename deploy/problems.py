@@ -60,6 +60,9 @@ KINDS: Mapping[str, Kind] = {
     "unprovable": Kind(
         "what is there can't be compared with the contract, so nothing is recorded", "adopt-a-hand-made-schema.md#how"
     ),
+    "untrusted": Kind(
+        "a table belongs to a role that is not trusted, and has what could run code of it", f"{_FAILED}#tables-of-others"
+    ),
     "unsupported": Kind("this does not apply to this host or this source", f"{_FAILED}#inventory-and-arguments"),
 }
 """Every kind of problem. The words are stable: JSON, JUnit and tests compare them."""

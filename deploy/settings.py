@@ -84,6 +84,9 @@ class Settings:
     repair_invalid_indexes: Annotated[
         bool, Key("drop and rebuild an INVALID index that a failed `-- no-transaction` file has left")
     ] = False
+    private_schema: Annotated[
+        bool, Key("whether it is a violation that PUBLIC or another role than the owner may create in the schema")
+    ] = False
     audit: Annotated[bool, Key("record in `_deploy_history`, beside the ledger, who applied what from where")] = False
     variables: Annotated[dict[str, Any] | None, Key("what `*.sql.j2` of another source may use", secret=True)] = None
     secret_variables: Annotated[

@@ -54,6 +54,7 @@ history_table = "_deploy_history"
 index = '"public"."idx_integration_events_type"'
 ledger = '"public"."_sqlx_migrations"'
 ledger_schema = "public"
+private_schema = True
 ledger_table = "_sqlx_migrations"
 name = "columns"
 owner = "owner"
@@ -64,15 +65,13 @@ scope = "LOCAL"
 table = '"public"."integration_events"'
 
 # of contracts
-branches = (
-    *("schemas", "relations", "columns", "constraints", "indexes", "triggers"),
-    *("statistics", "functions", "types", "rarer", "database"),
-)
+branches = ("schemas", "relations", "columns", "constraints", "indexes", "triggers", "statistics", "functions")
+branches += ("types", "rarer", "database")
 further_schemas = ["audit"]
 has_comments = has_privileges = has_storage = True
 known = ["00"]
 left_out = ["_sqlx_migrations"]
-migrations = ((20260111030835, "create integration health tables", "00ff"),)
+records = ((20260111030835, "create integration health tables", "00ff"),)
 plain = False
 relations = None
 
@@ -97,6 +96,7 @@ ledger_exists = True
 lock_factor = 1
 lock_timeout = 5000
 lock_wait = 5000
+migrations = ("CREATE TABLE integration_health (id UUID);",)
 mode = "READ ONLY"
 old = "00ff"
 pid = 1

@@ -33,6 +33,7 @@ def of(error: psycopg.Error, fragments: Sequence[Fragment]) -> SqlError:
         column=column,
         text=text,
         schema=diag.schema_name,
+        table=diag.table_name,
     )
 
 

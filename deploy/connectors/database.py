@@ -166,7 +166,7 @@ class Database:
         session = self._new_session(endpoint)
         try:
             session.open()
-            return session.run([Fragment(statement("session/server.sql.j2"))], _ANSWER_TIMEOUT)[0]
+            return session.run([Fragment(statement("session/other_server.sql.j2"))], _ANSWER_TIMEOUT)[0]
         except Exception as error:
             return Answer(error=SqlError(str(explain(error, endpoint))))
         finally:

@@ -9,9 +9,10 @@ from deploy.errors import HostFailed
 from deploy.execution.conversation import Steps, send
 from deploy.execution.outcomes import Commit
 from deploy.execution.transaction import Transaction, under_lock
-from deploy.execution.transactional import ended_transaction
+from deploy.execution.transactional import deferred, ended_transaction
 from deploy.execution.work import Progress, Work
 from deploy.plan.ledger import LedgerState
+from deploy.plan.target import own_path
 from deploy.problems import Problem
 from deploy.source.migrations import Migration
 from deploy.statements import statement
@@ -29,13 +30,14 @@ def revert(work: Work, up: Migration, down: Migration, progress: Progress, *, al
         yield from send(Message(statement("revert/remember.sql.j2")))
         removed = yield from _run(work, down)
         if removed and not allow_data_loss:
-            yield from _refuse_loss(down, removed)
+            yield from _refuse_loss(work, down, removed)
             again = yield from _run(work, down)
             if not set(again) <= set(removed):
                 text = f"{down.file}: removed different data on its second run; nothing was reverted"
                 raise HostFailed(Problem("data-loss", text, "run the command again"))
         elapsed = transaction.elapsed
-        forget = statement("revert/forget.sql.j2", ledger=work.ledger.name, version=up.version)
+        ledger = work.ledger
+        forget = statement("revert/forget.sql.j2", ledger=ledger.name, owner=ledger.owner, version=up.version)
         if not (yield from send(Message(forget))).rows:
             text = f"migration {up}: its row vanished from the ledger while it was reverted"
             raise HostFailed(Problem("ledger-changed", text, "run the command again"))
@@ -51,16 +53,17 @@ def revert(work: Work, up: Migration, down: Migration, progress: Progress, *, al
 
 def _run(work: Work, down: Migration) -> Steps[list[DataLoss]]:
     """Run the down file; what it took away."""
-    yield from send(Message(File(down.sql, down.file)))
-    answer = yield from send(Message(statement("revert/removed.sql.j2", version=down.version, owner=work.ledger.owner)))
+    yield from send(Message(own_path(work.settings), File(down.sql, down.file)))
+    removed = statement("revert/removed.sql.j2", version=down.version, owner=work.ledger.owner)
+    answer = yield from send(Message(deferred(down), removed))
     if not answer.value("same_transaction"):
         raise HostFailed(ended_transaction(down, "taken from the ledger"))
     return [(how, table, column) for how, table, column in answer.value("removed")]
 
 
-def _refuse_loss(down: Migration, removed: Sequence[DataLoss]) -> Steps[None]:
+def _refuse_loss(work: Work, down: Migration, removed: Sequence[DataLoss]) -> Steps[None]:
     """Back to before the down file, which is about to run again unless it takes rows away, or a column with values."""
-    answer = yield from send(Message(statement("revert/not_empty.sql.j2", removed=removed)))
+    answer = yield from send(Message(statement("revert/not_empty.sql.j2", removed=removed, owner=work.ledger.owner)))
     not_empty: dict[str, list[str]] = {}
     for how, name in answer.value("not_empty"):
         not_empty.setdefault(how, []).append(name)

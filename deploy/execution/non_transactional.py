@@ -94,7 +94,7 @@ def _run(job: _Job) -> Steps[bool]:
             raise HostFailed(invalid_indexes.in_the_way(file, old[0]))
         yield from prepare(work, state, job.progress)
         before = _Before(invalid, old, marked=state.dirty == job.up.version)
-        return CommitMarker(_mark(job), _session(work), rest=partial(_outside, job, before))
+        return CommitMarker(_mark(job), target.session_settings(work.settings), rest=partial(_outside, job, before))
 
     def already_done(state: LedgerState) -> str | None:
         return f"{job.up}: already {_DONE[job.action]} by another process" if job.is_done(state) else None
@@ -124,12 +124,8 @@ def _mark(job: _Job) -> str:
         description=job.file.description,
         checksum=job.file.checksum.hex(),
         action=job.action,
+        owner=job.work.ledger.owner,
     )
-
-
-def _session(work: Work) -> str:
-    settings = target.session_settings(work.settings, for_session=True)
-    return statement("no_transaction/session.sql.j2", settings=settings, owner=work.ledger.owner)
 
 
 def _outside(job: _Job, before: _Before) -> Steps[str]:
@@ -200,6 +196,7 @@ def _finish(job: _Job, elapsed: int, *, succeeded: bool) -> Steps[None]:
         action=job.action,
         succeeded=succeeded,
         execution_time=elapsed,
+        owner=work.ledger.owner,
     )
     recorded = yield from in_one_message(
         work,

@@ -15,7 +15,7 @@ from deploy.plan import catalogs, history, ledger, privileges, proof, standby
 from deploy.plan.catalogs import Catalog
 from deploy.plan.making import Look
 from deploy.plan.observation import Observation, observe
-from deploy.plan.target import Target, session_settings
+from deploy.plan.target import Target, transaction_settings
 from deploy.settings import Settings
 from deploy.source import checks
 from deploy.source.contracts import Contract
@@ -33,7 +33,9 @@ def question(target: Target, only: Collection[str] | None = None) -> Message:
     `only` names the checks that run; without it all of them.
     """
     expected = [look(target, target.contracts)] if target.contracts else []
-    return snapshot(session_settings(target.settings), _status(target), *expected, *checks.fragments(target.checks, only))
+    views = [statement("session/views.sql.j2")] if target.settings.checks is not None else []
+    found = checks.fragments(target.checks, only)
+    return snapshot(transaction_settings(target.settings), _status(target), *expected, *views, *found)
 
 
 def _status(target: Target) -> str:
@@ -59,7 +61,7 @@ def look_at_all(target: Target, schemas: Sequence[str]) -> Steps[Look]:
     """What a contract is made of: every object of the host's schema and of `schemas`. Raises HostFailed."""
     left_out = [target.source.sqlx.ledger_table, history.TABLE]
     question = snapshot(
-        session_settings(target.settings), _status(target), catalogs.ask_all(target.settings.schema, schemas, left_out)
+        transaction_settings(target.settings), _status(target), catalogs.ask_all(target.settings.schema, schemas, left_out)
     )
     try:
         answer = yield from ask(question, target.settings)

@@ -1,7 +1,8 @@
-"""The probe: named queries and storage, tried on filled temporary copies of the tables in a transaction that is rolled back.
+"""The probe: named queries and storage, tried on filled temporary tables in a transaction that is rolled back.
 
-What the real tables see of it: their definitions are read from the catalogs. Nothing else; they are not locked, and no query can
-reach them, since the search_path is pg_temp. When the client dies, the server finishes the message it is at and rolls back.
+Our own migrations make these tables, which the real ones are like, as verification has proved before. The real tables are not
+locked or read, and no query can reach them, since the search_path is pg_temp. When the client dies, the server finishes the
+message it is at and rolls back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from deploy.execution.conversation import Steps
 from deploy.execution.reading import rolled_back
 from deploy.findings import Probed, QueryTiming, Violation
 from deploy.plan.observation import Observation
-from deploy.plan.target import Target, session_settings
+from deploy.plan.target import Target, transaction_settings
 from deploy.source.queries import Query
 from deploy.statements import statement
 from deploy.statements.columns import row_as
@@ -60,8 +61,8 @@ def run_all(target: Target, rows: int, log: Log) -> Steps[Probed]:
     """Probe with `rows` rows in each table. No transaction is open afterwards; `log` shows a line of progress."""
     return (
         yield from rolled_back(
-            session_settings(target.settings),
-            copy_tables(target),
+            transaction_settings(target.settings),
+            make_tables(target),
             lambda answer: _fill_and_measure(target, rows, answer, log),
             statement_timeout=_STATEMENT_TIMEOUT,
         )
@@ -86,9 +87,10 @@ def _fill_and_measure(target: Target, rows: int, begun: Answer, log: Log) -> Ste
     return replace(result, violations=result.violations + found, error=answer.error)
 
 
-def copy_tables(target: Target) -> str:
-    """Makes the copies, at the beginning of a transaction; its last row has `role`, `database` and `may_create`."""
-    return statement("probe/copy.sql.j2", schema=target.settings.schema, statement_timeout=_STATEMENT_TIMEOUT)
+def make_tables(target: Target) -> str:
+    """Makes the temporary tables, at the beginning of a transaction; its last row has `role`, `database` and `may_create`."""
+    migrations = [migration.sql for migration in target.source.migrations]
+    return statement("probe/tables.sql.j2", migrations=migrations, statement_timeout=_STATEMENT_TIMEOUT)
 
 
 def time_query(query: Query, runs: int = _RUNS, seconds: float = _SECONDS) -> str:

@@ -65,7 +65,7 @@ def _replace_checksums(work: Work, adoption: Adoption, migrations: Iterable[Migr
     for migration in migrations:
         old, new = adoption.replace[migration.version], migration.checksum.hex()
         name = "ledger/replace.sql.j2"
-        sql = statement(name, ledger=work.ledger.name, version=migration.version, old=old, checksum=new)
+        sql = statement(name, ledger=work.ledger.name, owner=work.ledger.owner, version=migration.version, old=old, checksum=new)
         if not (yield from send(Message(sql))).rows:
             raise HostFailed(_changed(migration))
 
@@ -74,7 +74,7 @@ def _record(work: Work, migrations: Sequence[Migration]) -> Steps[None]:
     rows = [(migration.version, migration.description, migration.checksum.hex()) for migration in migrations]
     if not rows:
         return
-    sql = statement("ledger/adopt.sql.j2", ledger=work.ledger.name, owner=work.settings.owner, migrations=rows)
+    sql = statement("ledger/adopt.sql.j2", ledger=work.ledger.name, owner=work.ledger.owner, records=rows)
     written = {row["version"] for row in (yield from send(Message(sql))).rows if "version" in row}
     for migration in migrations:
         if migration.version not in written:

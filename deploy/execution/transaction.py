@@ -23,6 +23,7 @@ from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
 from deploy.execution.work import Progress, Work, check_lock
 from deploy.plan.ledger import LedgerState
 from deploy.plan.pending import pooled_problem
+from deploy.plan.target import transaction_settings
 from deploy.settings import Settings
 from deploy.source.migrations import Migration
 from deploy.statements import statement
@@ -248,7 +249,7 @@ def _reread(work: Work, version: int, ledger_exists: bool) -> Steps[LedgerState 
 
 
 def _begin_work(work: Work, mode: str = "") -> str:
-    return _begin(work.transaction_settings, mode, work.settings.owner)
+    return _begin(transaction_settings(work.settings), mode, work.settings.owner)
 
 
 def _begin(settings: str, mode: str, owner: str | None = None) -> str:

@@ -10,7 +10,7 @@ from deploy.connection.message import Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed
 from deploy.execution.conversation import Steps, send
-from deploy.plan import history, ledger, target
+from deploy.plan import history, ledger
 from deploy.plan.ledger import LedgerHandle, LedgerState
 from deploy.plan.observation import Observation
 from deploy.plan.pending import Plan
@@ -54,18 +54,13 @@ class Work:
     def settings(self) -> Settings:
         return self.target.settings
 
-    @property
-    def transaction_settings(self) -> str:
-        """The SET LOCAL statements of each transaction."""
-        return target.session_settings(self.settings)
-
     def audited(self, migration: Migration, action: str, progress: Progress) -> str:
         """The statements that put this into the audit trail, in the same transaction; empty when none is wanted."""
         if self.history is None:
             return ""
         given, secret = self.settings.variables, self.settings.secret_variables
         variables = Secrets(in_variables(given, secret)).masked(history.without_secrets(given, secret))
-        row = history.record(self.history, migration, action, variables)
+        row = history.record(self.history, migration, action, variables, owner=self.ledger.owner)
         return row if progress.history_exists else history.create(self.history) + row
 
     def dirty_problem(self, version: int) -> Problem:

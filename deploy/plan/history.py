@@ -37,12 +37,13 @@ def create(history: str) -> str:
     return statement("audit/create.sql.j2", history=history)
 
 
-def record(history: str, migration: Migration, action: str, variables: Mapping[str, Any]) -> str:
+def record(history: str, migration: Migration, action: str, variables: Mapping[str, Any], *, owner: str | None) -> str:
     """The row that says that `action` (apply, revert, adopt or replace checksum) was done; `history` is quoted."""
     user, machine, version = _client()
     return statement(
         "audit/record.sql.j2",
         history=history,
+        owner=owner,
         version=migration.version,
         action=action,
         template=migration.template_sha256,

@@ -118,7 +118,8 @@ class LedgerHandle:
 
     def _variables(self, version: int, ledger_exists: bool) -> dict[str, Any]:
         key = {"key": self.key, "key_high": self.key >> 32, "key_low": self.key & 0xFFFFFFFF}
-        return {**key, "version": version, "ledger": self.name, "ledger_exists": ledger_exists}
+        names = {"ledger": self.name, "ledger_exists": ledger_exists, "owner": self.owner}
+        return {**key, **names, "version": version}
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,19 @@ class Schema:
 
 
 @dataclass(frozen=True)
+class Addition:
+    """What a table has that could run code of its owner, who is not trusted."""
+
+    owner: str
+    what: str
+
+
+@dataclass(frozen=True)
 class Ledger:
     """SQLx's ledger; without a name it is not there, and `target_schema` is where it would be made.
 
-    `mismatch` says why the relation of that name is not SQLx's ledger. With `has_row_security` rows of it may be hidden from
-    the role; then none is read. `privileges` are those of the acting role.
+    `mismatch` says why the relation of that name is not SQLx's ledger. With an `addition`, and with `has_row_security`, when rows
+    of it may be hidden from the role, none is read. `privileges` are those of the acting role.
     """
 
     schema: str | None
@@ -63,6 +71,7 @@ class Ledger:
     owner: str | None
     owner_is_superuser: bool
     mismatch: str | None
+    addition: Addition | None
     readable: bool
     has_row_security: bool
     privileges: tuple[str, ...]
@@ -80,6 +89,7 @@ class History:
 
     exists: bool
     writable: bool
+    addition: Addition | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,10 @@ class Observation:
     """Who holds the lock of migrators: pid, application and since; None when nobody does."""
     pooled: bool
     """Whether a pooler is in between: the session is not the one that was logged into."""
+    creators: tuple[str, ...] = ()
+    """Who may create in the schema: PUBLIC, or roles that neither own it nor are trusted."""
+    table_owners: Mapping[str, str] = field(default_factory=dict)
+    """The owners of our tables that are not trusted, by table."""
     catalog: Catalog | None = None
     """What is there of what the contracts say; None where there is no contract."""
     proof: Proof = field(default_factory=Proof)
@@ -168,18 +182,28 @@ def observe(
         ),
         schema=Schema(status["schema"], status["schema_exists"], status["schema_usable"], status["schema_creatable"]),
         ledger=ledger,
-        history=History(status["history_exists"], status["history_writable"]),
+        history=History(
+            status["history_exists"],
+            status["history_writable"],
+            _addition(status["history_owner"], status["history_additions"]),
+        ),
         ledger_schemas=tuple(status["ledgers"]),
         missing_schemas=tuple(status["missing_schemas"]),
         invalid_indexes=tuple(row_as(InvalidIndex, one, "indexes/invalid.sql.j2") for one in status["invalid_indexes"]),
         lock_holder=status["holder"],
         pooled=login_pid is not None and login_pid != status["backend_pid"],
+        creators=tuple(status["creators"]),
+        table_owners=status["table_owners"],
         catalog=catalog,
         proof=proof,
         violations=(*proof.violations, *found),
         check_error=check_error,
         not_run=not_run or {},
     )
+
+
+def _addition(owner: str | None, what: str | None) -> Addition | None:
+    return Addition(owner, what) if owner is not None and what is not None else None
 
 
 def _major(server_version: str) -> int:
@@ -195,6 +219,7 @@ def _ledger(status: Columns) -> Ledger:
         owner=status["ledger_owner"],
         owner_is_superuser=status["ledger_owner_is_superuser"],
         mismatch=status["ledger_mismatch"],
+        addition=_addition(status["ledger_owner"], status["ledger_additions"]),
         readable=status["ledger_readable"],
         has_row_security=status["ledger_has_row_security"],
         privileges=tuple(status["ledger_privileges"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deploy.plan import history, invalid_indexes, ledger, privileges
+from deploy.plan import history, invalid_indexes, ledger, privileges, trust
 from deploy.plan.ledger import Comparison
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target, qualified
@@ -193,4 +193,4 @@ def _notes(target: Target, observation: Observation, compared: Comparison, name:
     if compared.pending and not observation.in_recovery:
         what = "new objects" if observation.ledger.exists else f"new objects and ledger {name}"
         notes.append(f"{what} will belong to role {quoted(observation.role.acting)}")
-    return tuple(notes)
+    return (*notes, *trust.notes(target, observation))

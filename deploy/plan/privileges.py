@@ -6,9 +6,10 @@ What a file itself may not do, the server says when it runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from deploy.connection.quoting import ident
-from deploy.plan import history
+from deploy.plan import history, trust
 from deploy.plan.observation import Observation, Schema
 from deploy.plan.target import Target, qualified
 from deploy.problems import Problem, quoted
@@ -41,6 +42,9 @@ def ledger_read_problem(target: Target, observation: Observation) -> Problem | N
     if ledger.mismatch is not None:
         text = f"{ledger.schema}.{ledger.name} is not SQLx's ledger: {ledger.mismatch}"
         return Problem("ledger-mismatch", text, "rename it, or set `schema` to the one that holds the ledger")
+    if ledger.addition is not None:
+        problem = trust.untrusted(f"ledger {ledger.schema}.{ledger.name}", ledger.addition, observation.role.name)
+        return replace(problem, kind="ledger-mismatch")
     if ledger.exists and not ledger.readable:
         return cannot_set_role(target, observation) or _ledger_refused(observation, "read", ("SELECT",))
     if ledger.has_row_security:
@@ -67,8 +71,10 @@ def missing_privileges(target: Target, observation: Observation, needed: Sequenc
             f"role {quoted(acting)} may not create schema {quoted(observation.missing_schemas[0])} in database {quoted(database)}",
             f"run GRANT CREATE ON DATABASE {ident(database)} TO {ident(acting)}",
         )
+    place = ledger.target_schema.name
+    if target.settings.audit and history_table.addition is not None:
+        return trust.untrusted(f"audit trail {place}.{history.TABLE}", history_table.addition, observation.role.name)
     if target.settings.audit and history_table.exists and not history_table.writable:
-        place = ledger.target_schema.name
         return Problem(
             "privilege",
             f"role {quoted(acting)} may not write the audit trail {place}.{history.TABLE}",

@@ -116,21 +116,26 @@ def _check_variables(values: Settings, source: Source) -> dict[str, Any]:
     return {
         "schema": values.schema,
         "owner": values.owner,
+        "private_schema": values.private_schema,
         "ledger": qualified(schema, table),
         "ledger_schema": schema,
         "ledger_table": table,
     }
 
 
-def session_settings(values: Settings, *, for_session: bool = False) -> str:
-    """The SET LOCAL statements that open every transaction of ours.
+def transaction_settings(values: Settings) -> str:
+    """The statements that open every transaction of ours. From here on names lead to pg_catalog alone."""
+    timeouts = {"lock_timeout": values.lock_timeout, "statement_timeout": values.statement_timeout}
+    settings = statement("session/settings.sql.j2", scope="LOCAL", **timeouts)
+    return statement("transaction/settings.sql.j2", schema=values.schema, settings=settings)
 
-    With `for_session` those for a file that runs outside a transaction: they last, and nothing is timed out.
-    """
-    return statement(
-        "session/settings.sql.j2",
-        scope="SESSION" if for_session else "LOCAL",
-        schema=values.schema,
-        lock_timeout=0 if for_session else values.lock_timeout,
-        statement_timeout=0 if for_session else values.statement_timeout,
-    )
+
+def own_path(values: Settings) -> str:
+    """For code that is not ours, in such a transaction: the search_path of the schema, or of the session."""
+    return statement("session/own_path.sql.j2", schema=values.schema)
+
+
+def session_settings(values: Settings) -> str:
+    """The settings of a session for a file that runs outside a transaction: nothing is timed out."""
+    settings = statement("session/settings.sql.j2", scope="SESSION", lock_timeout=0, statement_timeout=0)
+    return statement("no_transaction/session.sql.j2", schema=values.schema, owner=values.owner, settings=settings)

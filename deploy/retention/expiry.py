@@ -31,9 +31,10 @@ class Cutoffs:
 
 @dataclass(frozen=True)
 class Span:
-    """Where rows are deleted: those of `table` from `since` until just before `before`."""
+    """Where rows are deleted: those of `table` in `schema` from `since` until just before `before`."""
 
     settings: Settings
+    schema: str
     table: str
     before: str
     since: str = "-infinity"
@@ -44,19 +45,20 @@ class Span:
 
     def batch(self) -> Message:
         """Delete up to `batch_rows` rows, commit, and open the next transaction under the lock."""
-        return _message(self.settings, "batch", rows=self.settings.batch_rows, **self._names())
+        values = self.settings
+        return _message(values, "batch", rows=values.batch_rows, schema=values.schema, **self._names())
 
     def expired(self) -> str:
         """A row with `expired`, `oldest` and `newest`: count and times of the rows that would go."""
-        return statement("purge/expired.sql.j2", **self._names())
+        return statement("purge/expired.sql.j2", owner=self.settings.owner, **self._names())
 
     def holders(self) -> str:
         """A row with `holders`, a list of objects with `pid`, `application`, `prepared`."""
-        return statement("purge/holders.sql.j2", **self._names())
+        return statement("purge/holders.sql.j2", owner=self.settings.owner, **self._names())
 
     def _names(self) -> dict[str, Any]:
         return {
-            "table": target.qualified(self.settings.schema, self.table),
+            "table": target.qualified(self.schema, self.table),
             "column": TIME[self.table],
             "keeps_newest": self.table == HEALTH,
             "since": self.since,
@@ -64,10 +66,10 @@ class Span:
         }
 
 
-def spans(values: Settings, cutoffs: Cutoffs) -> tuple[Span, ...]:
-    """One for each table that has a retention."""
-    events = Span(values, EVENTS, cutoffs.events)
-    return (events,) if cutoffs.health is None else (events, Span(values, HEALTH, cutoffs.health))
+def spans(values: Settings, schema: str, cutoffs: Cutoffs) -> tuple[Span, ...]:
+    """One for each table that has a retention; `schema` is where they were found."""
+    events = Span(values, schema, EVENTS, cutoffs.events)
+    return (events,) if cutoffs.health is None else (events, Span(values, schema, HEALTH, cutoffs.health))
 
 
 def preflight(values: Settings, cutoffs: Cutoffs | None) -> Message:
@@ -88,9 +90,9 @@ def snapshot(values: Settings, queries: Sequence[str]) -> Message:
     return reading.snapshot(_settings(values), *queries)
 
 
-def current(values: Settings) -> str:
+def current(values: Settings, schema: str) -> str:
     """A row with `rows`, `integrations` and `newest` of integration_health."""
-    return statement("purge/current.sql.j2", table=target.qualified(values.schema, HEALTH))
+    return statement("purge/current.sql.j2", table=target.qualified(schema, HEALTH), owner=values.owner)
 
 
 def begin(values: Settings) -> Message:
@@ -104,13 +106,13 @@ def unlock(values: Settings) -> Message:
 
 
 def _settings(values: Settings) -> str:
-    return statement("purge/settings.sql.j2", settings=target.session_settings(values), owner=values.owner)
+    return statement("purge/settings.sql.j2", settings=target.transaction_settings(values), owner=values.owner)
 
 
 def _message(values: Settings, name: str, **variables: Any) -> Message:
     sql = statement(
         f"purge/{name}.sql.j2",
-        settings=target.session_settings(values),
+        settings=target.transaction_settings(values),
         owner=values.owner,
         key=LOCK_KEY,
         key_high=LOCK_KEY >> 32,

@@ -67,7 +67,8 @@ def problem(answer: Answer) -> Problem | None:
     if server["schema_usable"] is False:
         text = f"role {quoted(acting)} may not use schema {quoted(server['schema'])} of database {quoted(database)}"
         return Problem("privilege", text, f"run GRANT USAGE ON SCHEMA {ident(server['schema'])} TO {ident(acting)}")
-    for row in (row for row in answer.rows if "kind" in row):
+    tables = [row for row in answer.rows if "kind" in row]
+    for row in tables:
         table, column = row["table"], TIME[row["table"]]
         place = f"{table} in schema {quoted(server['schema'])} of database {quoted(database)}"
         if row["kind"] is None:
@@ -85,6 +86,10 @@ def problem(answer: Answer) -> Problem | None:
             what = "read" if lacking[0] == "SELECT" else "delete in"
             grant = f"run GRANT {', '.join(lacking)} ON TABLE {name} TO {ident(acting)}"
             return Problem("privilege", f"role {quoted(acting)} lacks the right to {what} {place}", grant)
+        if row["additions"]:
+            stranger = quoted(row["stranger"])
+            text = f"{place} belongs to role {stranger} and has {row['additions']}, which could run code as {quoted(acting)}"
+            return Problem("untrusted", text, f"connect as {stranger}, or set `owner` to it")
         if not deletes:
             continue
         if row["rows_hidden"]:
@@ -93,6 +98,9 @@ def problem(answer: Answer) -> Problem | None:
         if not row["indexed"]:
             text = f"{place} has no usable index on {column}, so every batch would read all of it"
             return Problem("contract", text, "run deploy.verify")
+    if len({row["table_schema"] for row in tables}) > 1:
+        places = " and ".join(f"{row['table']} in {quoted(row['table_schema'])}" for row in tables)
+        return Problem("contract", f"the search_path of role {quoted(acting)} leads to {places}", "set `schema`")
     return None
 
 

@@ -23,11 +23,12 @@ _TOO_SLOW = "57014"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to go: `spans`, on `server` alone, and how many rows these are. On a standby there is nothing to do."""
+    """What is to go: `spans`, on `server` and in `schema` alone, and how many rows. On a standby there is nothing to do."""
 
     settings: Settings
     server: Server
     database: str
+    schema: str = ""
     cutoffs: Cutoffs | None = None
     spans: tuple[Span, ...] = ()
     expired: tuple[Expired, ...] = ()
@@ -65,14 +66,15 @@ def read(
     if found.value("role") != values.owner:
         values = replace(values, owner=None)
     cutoffs = Cutoffs(found.value("events_before"), found.value("health_before"))
-    spans = expiry.spans(values, cutoffs)
+    schema = found.value("table_schema")
+    spans = expiry.spans(values, schema, cutoffs)
     counted = yield from _ask(expiry.snapshot(values, [span.expired() for span in spans]), values)
     along = {row["table"]: tuple(row["along"]) for row in found.rows if "along" in row}
     expired = tuple(
         Expired(span.table, span.before, row["expired"], row["oldest"], row["newest"], along[span.table])
         for span, row in zip(spans, counted.rows, strict=True)
     )
-    return Plan(values, server, database, cutoffs, spans, expired)
+    return Plan(values, server, database, schema, cutoffs, spans, expired)
 
 
 def _ask(message: Message, values: Settings) -> Steps[Answer]:

@@ -182,7 +182,7 @@ class _Deletion:
             raise PurgeStopped(messages.already_purging(begun.value("holder") or {}))
 
     def _current(self) -> Steps[Current]:
-        answer = yield from self._ask(Message(expiry.current(self._plan.settings)))
+        answer = yield from self._ask(Message(expiry.current(self._plan.settings, self._plan.schema)))
         return Current(**answer.rows[-1])
 
     def _progress(self, table: str) -> None:

@@ -45,14 +45,22 @@ def packaged() -> Path:
 
 
 def load(folder: Path, **variables: Any) -> tuple[Check, ...]:
-    """The checks of a folder by name, rendered with `variables`. Raises RunRefused, naming the folder or the file."""
+    """The checks of a folder by name, rendered with `variables`; one that renders to no query is off.
+
+    Raises RunRefused, naming the folder or the file.
+    """
     if not folder.is_dir():
         raise source_refused(folder, "no such folder of checks", "set `checks` to one that exists")
     names = sorted(path.name for path in folder.iterdir() if path.name.endswith((".sql", ".sql.j2")))
     if not names:
         raise source_refused(folder, "holds no check", "a check is a file NAME.sql.j2 with one query")
     templates = Templates(folder)
-    return tuple(_check(folder / name, templates.render(name, **variables)) for name in names)
+    rendered = {name: templates.render(name, **variables) for name in names}
+    return tuple(_check(folder / name, sql) for name, sql in rendered.items() if _without_comments(sql))
+
+
+def _without_comments(sql: str) -> str:
+    return "".join(line for line in sql.splitlines() if not line.startswith("--")).strip()
 
 
 def _check(path: Path, sql: str) -> Check:

@@ -27,6 +27,7 @@ statement_timeout = None
 
 # Drop an INVALID index that a failed `-- no-transaction` file has left, and build it again.
 repair_invalid_indexes = False
+private_schema = False
 
 # How long to wait for another migrator, or to retry a busy table.
 lock_wait = "60s"

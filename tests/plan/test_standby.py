@@ -174,7 +174,8 @@ def test_a_check_that_replay_cancels_is_tried_again(pyinfra: Pyinfra, pair: Pair
     """The primary locks a table that a check on the standby is reading; replay waits for nobody there."""
     assert run(pyinfra, {PRIMARY: database.data}).code == 0
     replayed(pair.primary, pair.standby)
-    slow = "SELECT 'x' AS object, 'y' AS expected, 'z' AS actual FROM pg_sleep(1.5), integration_health WHERE pg_sleep(0) IS NULL"
+    read = "pg_sleep(1.5), public.integration_health WHERE pg_sleep(0) IS NULL"
+    slow = f"SELECT 'x' AS object, 'y' AS expected, 'z' AS actual FROM {read}"  # noqa: S608
     folder = write(tmp_path / "checks", {"slow.sql": slow})
     pair.standby.configure(max_standby_streaming_delay="0")
     ask(pair.standby, "SELECT pg_reload_conf()")

@@ -46,6 +46,12 @@ def test_about_something_unknown_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_packaged_checks_are_about_what_stands_around_the_tables() -> None:
-    variables = dict.fromkeys(("schema", "owner", "ledger", "ledger_schema", "ledger_table"), "x")
+    variables = dict.fromkeys(("schema", "owner", "ledger", "ledger_schema", "ledger_table", "private_schema"), "x")
     got = {check.name: check.about for check in checks.load(checks.packaged(), **variables)}
-    assert got == {"owners": "around", "search_path": "around"}
+    assert got == {"owners": "around", "schema_privileges": "around", "search_path": "around"}
+
+
+def test_a_check_that_renders_to_no_query_is_off(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"a.sql": "SELECT 1", "b.sql.j2": "-- about: around\n{% if wanted %}SELECT 2{% endif %}\n\n"})
+    assert [check.name for check in checks.load(folder, wanted=False)] == ["a"]
+    assert [check.name for check in checks.load(folder, wanted=True)] == ["a", "b"]

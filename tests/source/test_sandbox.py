@@ -178,7 +178,8 @@ def test_what_is_quoted_or_the_templates_own_passes(template: str, want: str, tm
 
 @pytest.mark.parametrize("folder", [migrations.packaged(), checks.packaged(), queries.packaged()], ids=lambda folder: folder.name)
 def test_the_packaged_templates_render_to_the_same_bytes_as_without_the_sandbox(folder: Path) -> None:
-    given = {"schema": "public", "owner": "o", "ledger": qualified("s", "l"), "ledger_schema": "s", "ledger_table": "l"}
+    names = {"ledger": qualified("s", "l"), "ledger_schema": "s", "ledger_table": "l"}
+    given = {"schema": "public", "owner": "o", "private_schema": True, **names}
     plain = Templates(folder, environment=jinja2.Environment)
     for path in folder.glob("*.sql.j2"):
         got = Templates(folder).render(path.name, **given, query_budget_ms=100)

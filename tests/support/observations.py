@@ -22,6 +22,7 @@ LEDGER = Ledger(
     owner="deployer",
     owner_is_superuser=False,
     mismatch=None,
+    addition=None,
     readable=True,
     has_row_security=False,
     privileges=("SELECT", "INSERT", "UPDATE", "DELETE"),

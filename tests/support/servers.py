@@ -130,10 +130,11 @@ class Server:
             raise AssertionError(f"{program} {arguments}: {done.stderr}")
         return done.stdout
 
-    def database(self, name: str | None = None) -> Database:
-        """A new, empty database."""
+    def database(self, name: str | None = None, *, like: Database | None = None) -> Database:
+        """A new database, empty or with all that another one holds."""
         name = name or f"t_{uuid.uuid4().hex[:12]}"
-        self.client("psql", "-Xqc", f"CREATE DATABASE {quoted(name)}", "postgres")
+        template = f" TEMPLATE {quoted(like.name)}" if like is not None else ""
+        self.client("psql", "-Xqc", f"CREATE DATABASE {quoted(name)}{template}", "postgres")
         return Database(self, name)
 
 

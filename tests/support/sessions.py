@@ -51,3 +51,15 @@ def until_found(database: Database, query: str) -> None:
 def until_it_sleeps(database: Database) -> None:
     """Wait until a run of ours is in `pg_sleep(60)`."""
     until_found(database, f"{OURS} AND query LIKE '%pg_sleep(60)%' AND state = 'active'")
+
+
+def pinned_session(database: Database) -> psycopg.Connection[tuple[object, ...]]:
+    """A session whose search_path leads to nothing that was planted."""
+    return psycopg.connect(database.url, autocommit=True, options="-c search_path=pg_catalog")
+
+
+def log_entries(database: Database, kind: str) -> list[str]:
+    """What the server logged for our own sessions in this database, of lines that begin so, each on one line."""
+    prefix = f"integration-health-deploy|{database.name}|{kind}"
+    log = database.server.log.read_text(encoding="utf-8", errors="replace").replace("\n\t", " ")
+    return [line.removeprefix(prefix) for line in log.split("\n") if line.startswith(prefix)]

@@ -27,7 +27,7 @@ ROLES = {
     "nothing": "",
 }
 FUTURE = """SELECT 'integration_events' AS object, 'nothing from the future' AS expected, 'an event of ' || occurred_at AS actual
-FROM integration_events WHERE occurred_at > now() + interval '1 day'"""
+FROM {{ schema | ident }}.integration_events WHERE occurred_at > now() + interval '1 day'"""
 
 
 def readers(database: Database) -> dict[str, dict[str, object]]:
@@ -78,7 +78,7 @@ def test_a_check_that_the_role_may_not_run_is_named_while_the_others_run(
     hosts = {name: every[name] for name in ("@postgres/no-tables", "@postgres/usage-and-select")}
     folder = tmp_path / "checks"
     shutil.copytree(checks.packaged(), folder)
-    (folder / "future.sql").write_text(FUTURE, encoding="utf-8")
+    (folder / "future.sql.j2").write_text(FUTURE, encoding="utf-8")
     (folder / "where_from.sql").write_text("SELECT '' AS object, '' AS expected, '' AS actual FROM pg_authid WHERE false")
     words = ("-y", "deploy.verify", f"checks={folder}", f"report={tmp_path / 'report'}")
 
@@ -143,7 +143,7 @@ def test_a_mutation_is_found_by_a_role_without_any_right_just_as_by_a_superuser(
     found = []
     for schema in mutations:
         variables = {"schema": schema, "owner": "nobody in particular", "ledger_schema": schema, "ledger_table": "_sqlx_migrations"}
-        loaded = checks.load(checks.packaged(), **variables, ledger="")
+        loaded = checks.load(checks.packaged(), **variables, ledger="", private_schema=False)
         found.append("".join(fragment.sql for fragment in checks.fragments(loaded)))
     sql = f"SET search_path = pg_catalog; {';'.join(found)}"
 
