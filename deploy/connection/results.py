@@ -30,6 +30,7 @@ def read(cursor: psycopg.Cursor[Any]) -> list[dict[str, Any]]:
 
 
 def rows_of(result: PGresult) -> Iterator[dict[str, Any]]:
+    """Those of one result; rows without a column are none."""
     columns: list[tuple[str, int]] = []
     for i in range(result.nfields):
         name = unique = (result.fname(i) or b"").decode(errors="backslashreplace")
@@ -37,7 +38,7 @@ def rows_of(result: PGresult) -> Iterator[dict[str, Any]]:
             unique = f"{name}_{i + 1}"
             name += "_"
         columns.append((unique, result.ftype(i)))
-    for row in range(result.ntuples):
+    for row in range(result.ntuples if columns else 0):
         yield {name: _value(result.get_value(row, i), oid) for i, (name, oid) in enumerate(columns)}
 
 

@@ -122,6 +122,8 @@ def every_verb(pyinfra: Pyinfra, databases: dict[str, Database], hosts: Hosts, *
     do("--dry", "deploy.apply")
     do("-y", "deploy.apply")
     do("-y", "deploy.verify", "probe_rows=20")
+    do("-y", "deploy.contract", "out=contract", only=("plain",))
+    do("exec", "--", "SELECT 1")
     do("--dry", "deploy.purge", "days=1", "health_retention_days=1")
     with session(databases["plain"]) as holder:
         holder.execute("BEGIN; SELECT FROM public.integration_events ORDER BY occurred_at LIMIT 1 FOR UPDATE")
@@ -143,6 +145,7 @@ def test_no_overload_of_anything_that_our_sql_calls_is_ever_called(server: Serve
         clean = every_verb(pyinfra, databases, hosts, dry=False)
         applied, reverted = clean["-y deploy.apply"], clean["plain audited foreign -y deploy.revert to=0 allow_data_loss=true"]
         assert len([line for line in said(applied, "@postgres/foreign") if line.startswith("applied ")]) == 2, applied.out
+        assert {clean[words].code for words in ("plain -y deploy.contract out=contract", "exec -- SELECT 1")} == {0}
         assert reverted.code == 0, reverted.out
         assert any(line.startswith("deleted ") for line in said(clean[PURGE], "@postgres/foreign")), clean[PURGE].out
         what = seen(databases.values())
