@@ -206,7 +206,7 @@ def purge(**arguments: Any) -> Commands:
         _current().noop("nothing to purge")
         return
     lines = [f"would delete {table}" if table.rows else str(table) for table in plan.expired]
-    preview.show(lines, [(None, str(span.batch())) for span in plan.spans])
+    preview.show(lines, [(None, span.batch().get_raw_value()) for span in plan.spans])
     _check_only_primary(plan.server)
     yield FunctionCommand(_delete, (plan,), {})
 

@@ -64,6 +64,17 @@ create_schemas = ("public",)
 scope = "LOCAL"
 table = '"public"."integration_events"'
 
+# of contracts
+branches = ("schemas", "relations", "columns", "constraints", "indexes", "triggers", "statistics", "functions")
+branches += ("types", "rarer", "database")
+further_schemas = ["audit"]
+has_comments = has_privileges = has_storage = True
+known = ["00"]
+left_out = ["_sqlx_migrations"]
+records = ((20260111030835, "create integration health tables", "00ff"),)
+plain = False
+relations = None
+
 # values
 about = "definition"
 action = "apply"

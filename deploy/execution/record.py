@@ -74,7 +74,7 @@ def _record(work: Work, migrations: Sequence[Migration]) -> Steps[None]:
     rows = [(migration.version, migration.description, migration.checksum.hex()) for migration in migrations]
     if not rows:
         return
-    sql = statement("ledger/adopt.sql.j2", ledger=work.ledger.name, owner=work.settings.owner, rows=rows)
+    sql = statement("ledger/adopt.sql.j2", ledger=work.ledger.name, owner=work.ledger.owner, records=rows)
     written = {row["version"] for row in (yield from send(Message(sql))).rows if "version" in row}
     for migration in migrations:
         if migration.version not in written:

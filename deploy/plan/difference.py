@@ -129,10 +129,14 @@ def _apart(expected: str, actual: str) -> tuple[str, str]:
     )
 
 
-def order(difference: Difference) -> tuple[str, str, str]:
-    """By the table or the name, then by what it is."""
+_FIRST = ("schema", *RELATIONS, "column", "constraint", "index")
+
+
+def order(difference: Difference) -> tuple[int, str, str, str]:
+    """What the rest stands on comes first; then by the table or the name."""
     one = difference.one
-    return one.part_of or one.name, one.kind if one.part_of is not None else "", one.name
+    rank = _FIRST.index(one.kind) if one.kind in _FIRST else len(_FIRST)
+    return rank, one.part_of or one.name, one.kind, one.name
 
 
 _SERVERS_OWN_NAME = re.compile(r"_(?:key|fkey|check|excl|not_null|idx|seq)\d*\"?$")

@@ -94,7 +94,7 @@ def test_what_a_dba_adds_to_a_database_is_a_note(shop: Database, contract: Contr
     with session(shop) as connection:
         got = catalogs.compared(connection, contract)
     assert got.violations == ()
-    assert [note.partition(":")[0] for note in got.notes] == ["publication changes", "events_2027", "orders"]
+    assert [note.partition(":")[0] for note in got.notes] == ["events_2027", "publication changes", "orders"]
 
 
 def test_the_same_files_in_a_schema_of_another_name_hold_it(database: Database, contract: Contract) -> None:

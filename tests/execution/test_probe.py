@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from support.operator import PYINFRA, Pyinfra, inventory_file, start, without_colours
-from support.project import MIGRATION
 from support.servers import Database, Server
 from support.sessions import OURS
+from support.sqlx import DEPLOYED
 from support.standbys import standby_of
 from support.versions import every_version, two_versions
 from support.waiting import until
@@ -36,7 +36,7 @@ TEMPORARY = "SELECT count(*) FROM pg_class WHERE relpersistence = 't'"
 
 @pytest.fixture
 def deployed(database: Database) -> Database:
-    database.psql(MIGRATION.read_text(encoding="utf-8"))
+    database.psql(DEPLOYED)
     database.psql(
         "INSERT INTO integration_health (integration_id, status, last_checked) VALUES ('vrbo', 'healthy', now());"
         "INSERT INTO integration_events (integration_id, event_type, severity, occurred_at) VALUES ('vrbo', 'x', 'low', now());"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.project import MIGRATION
 from support.servers import Database
+from support.sqlx import DEPLOYED
 from support.versions import two_versions
 
 from deploy.execution import probe
@@ -20,7 +20,7 @@ CREATE TRIGGER spoil BEFORE INSERT ON integration_events FOR EACH ROW EXECUTE FU
 
 def found(database: Database, sabotage: str = "") -> list[str]:
     """The rows of the storage proof after `sabotage` of the temporary copies, without the words `storage|`."""
-    database.psql(MIGRATION.read_text(encoding="utf-8"))
+    database.psql(DEPLOYED)
     begin = "BEGIN;\n" + probe.copy_tables(Targets().resolve("@postgres/h", {}))
     rows = database.psql(f"{begin}\n{sabotage};\n{probe.storage()}\nROLLBACK;").splitlines()
     return [row.removeprefix("storage|") for row in rows if row.startswith("storage|")]

@@ -123,7 +123,7 @@ def test_extra_extensions_publications_and_partitions_are_notes() -> None:
     got = compare(contract(), found([*SHOP, *more]), 18)
     assert got.violations == ()
     assert [note.partition(":")[0] for note in got.notes] == [
-        "publication changes", "orders", "orders_2027", "extension pg_stat_statements"
+        "orders_2027", "publication changes", "orders", "extension pg_stat_statements"
     ]  # fmt: skip
 
 

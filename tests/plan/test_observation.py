@@ -29,7 +29,7 @@ def read(database: Database, of: Target) -> tuple[dict[str, Any], ...]:
     """The rows of the message that reads a host."""
     rows: list[dict[str, Any]] = []
     with psycopg.connect(database.url, autocommit=True, row_factory=dict_row) as connection:
-        cursor = connection.execute(str(question(of)).encode())
+        cursor = connection.execute(question(of).get_raw_value().encode())
         while True:
             if cursor.description is not None:
                 rows += cursor.fetchall()

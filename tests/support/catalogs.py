@@ -23,8 +23,9 @@ Connection = psycopg.Connection[Any]
 
 
 def catalog(connection: Connection, question: str, known: Contract | None = None) -> Catalog:
-    """The answer to a question of `plan.catalogs`, asked in the transaction that is open or in one of its own."""
+    """The answer to a question of `plan.catalogs`, asked in the transaction that is open or in one of its own, on our path."""
     with connection.transaction():
+        connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         cursor = connection.execute(question.encode())
         while cursor.description is None or cursor.description[0].name != "objects":
             assert cursor.nextset()

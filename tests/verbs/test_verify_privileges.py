@@ -11,15 +11,15 @@ import jsonschema
 import junitparser
 from support.mutations import schemas, script
 from support.operator import Pyinfra, Result, run, said
-from support.project import MIGRATION, VERSION
+from support.project import VERSION
 from support.servers import SUPERUSER, Database, login, quoted
-from support.sqlx import LEDGER, row
+from support.sqlx import DEPLOYED, LEDGER, row
 from support.versions import every_version
 
 from deploy.report import files
 from deploy.source import checks
 
-OURS = MIGRATION.read_text(encoding="utf-8")
+OURS = DEPLOYED
 ROLES = {
     "usage-and-select": "GRANT USAGE ON SCHEMA app TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA app TO {role}",
     "no-ledger": "GRANT USAGE ON SCHEMA app TO {role}; GRANT SELECT ON integration_health, integration_events TO {role}",
