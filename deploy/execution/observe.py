@@ -9,8 +9,8 @@ from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.reading import snapshot
-from deploy.execution.transaction import Deadline, retry_hint, retry_while_busy
+from deploy.execution.deadline import Deadline
+from deploy.execution.transaction import retry_hint, retry_while_busy, snapshot
 from deploy.plan import catalogs, history, ledger, privileges, proof, standby
 from deploy.plan.catalogs import Catalog
 from deploy.plan.making import Look

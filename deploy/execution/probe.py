@@ -16,7 +16,7 @@ from deploy.connection.message import Answer, Message
 from deploy.connection.quoting import ident
 from deploy.errors import SqlError
 from deploy.execution.conversation import Steps
-from deploy.execution.reading import rolled_back
+from deploy.execution.transaction import rolled_back
 from deploy.findings import Probed, QueryTiming, Violation
 from deploy.plan.observation import Observation
 from deploy.plan.target import Target, transaction_settings

@@ -1,4 +1,4 @@
-"""The one owner of a transaction that writes: it begins, commits and rolls back, resets the session, and tries again what is busy.
+"""The one owner of a transaction: it begins, commits and rolls back, resets the session, and tries again what is busy.
 
 An attempt is a generator of messages that runs between BEGIN and COMMIT. It returns `Commit`, `Skip` or another outcome, or
 raises; it sends no transaction control itself. Every path ends here, with nothing of the transaction left in the session.
@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from deploy.connection.message import Fragment, Message
+from deploy.connection.message import Answer, Fragment, Message
 from deploy.errors import HostFailed, SqlError, StatementFailed
 from deploy.execution.conversation import Steps, send
+from deploy.execution.deadline import Deadline
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
 from deploy.execution.work import Progress, Work, check_lock
 from deploy.plan.ledger import LedgerState
@@ -28,11 +29,11 @@ from deploy.settings import Settings
 from deploy.source.migrations import Migration
 from deploy.statements import statement
 
+_SNAPSHOT = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_SCRATCH = "TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE"
+"""READ WRITE: a role may default to read only, which forbids temporary tables too."""
 _COMMIT = "COMMIT;\n"
 _ROLLBACK = "ROLLBACK;\n"
-
-_POLL = 0.2
-"""Seconds between two attempts to take the lock, or to get at a busy table."""
 
 _LOCK_TIMEOUT = "55P03"
 _NO_SUCH_TABLE = "42P01"
@@ -53,24 +54,6 @@ class Transaction:
     def elapsed(self) -> int:
         """Nanoseconds since BEGIN was sent."""
         return time.perf_counter_ns() - self.started
-
-
-class Deadline:
-    """How long what is busy is tried again: for `milliseconds` from now on, every `poll` seconds."""
-
-    def __init__(self, milliseconds: int, poll: float = _POLL) -> None:
-        self._end, self._poll = time.monotonic() + milliseconds / 1000, poll
-
-    @property
-    def passed(self) -> bool:
-        return time.monotonic() > self._end
-
-    def pause(self) -> None:
-        time.sleep(self._poll)
-
-    def extend(self, seconds: float) -> None:
-        """What was no waiting does not count."""
-        self._end += max(0.0, seconds)
 
 
 def retry_hint(settings: Settings) -> str:
@@ -195,6 +178,33 @@ def in_one_message(
         raise _host_failed(failed.error, work, format_error) from None
 
 
+def rolled_back(settings: str, sql: str, attempt: Callable[[Answer], Steps[T]], *, statement_timeout: int) -> Steps[T]:
+    """What `attempt` gives, in a transaction that leaves nothing behind; `sql` goes before it, in the message that begins.
+
+    The attempt sees errors in answers; after one the connection has rolled back already.
+    """
+    message = Message(_begin_reading(settings, _SCRATCH), sql, statement_timeout=statement_timeout)
+    yield message
+    steps = attempt(message.answer)
+    try:
+        while True:
+            message = next(steps)
+            yield message
+    except StopIteration as done:
+        result: T = done.value
+    except Exception:
+        yield Message(_ROLLBACK)
+        raise
+    if message.answer.error is None:
+        yield Message(_ROLLBACK)
+    return result
+
+
+def snapshot(settings: str, *queries: Fragment | str) -> Message:
+    """Queries in one snapshot and one message, a whole transaction that only reads; `settings` are its SET LOCAL statements."""
+    return Message(_begin_reading(settings, _SNAPSHOT), *queries, _COMMIT)
+
+
 def _take_lock(
     work: Work, version: int, ledger_exists: bool, deadline: Deadline, own_session: Migration | None
 ) -> Steps[Transaction]:
@@ -250,6 +260,11 @@ def _reread(work: Work, version: int, ledger_exists: bool) -> Steps[LedgerState 
 
 def _begin_work(work: Work, mode: str = "") -> str:
     return _begin(transaction_settings(work.settings), mode, work.settings.owner)
+
+
+def _begin_reading(settings: str, mode: str) -> str:
+    """A database may set how its catalogs are spelt; what is read is to be the same everywhere."""
+    return _begin(settings + statement("session/spelling.sql.j2"), mode)
 
 
 def _begin(settings: str, mode: str, owner: str | None = None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy.connection.message import Message
-from deploy.execution import reading
+from deploy.execution import transaction
 from deploy.plan import target
 from deploy.settings import Settings
 from deploy.statements import statement
@@ -87,7 +87,7 @@ def preflight(values: Settings, cutoffs: Cutoffs | None) -> Message:
 
 def snapshot(values: Settings, queries: Sequence[str]) -> Message:
     """Queries in one snapshot and one message."""
-    return reading.snapshot(_settings(values), *queries)
+    return transaction.snapshot(_settings(values), *queries)
 
 
 def current(values: Settings, schema: str) -> str:

@@ -14,7 +14,8 @@ from deploy.connection.message import Answer, Message
 from deploy.connection.server import Server
 from deploy.errors import HostFailed, StatementFailed
 from deploy.execution.conversation import Steps, send
-from deploy.execution.transaction import Deadline, retry_while_busy
+from deploy.execution.deadline import Deadline
+from deploy.execution.transaction import retry_while_busy
 from deploy.findings import PurgeFindings
 from deploy.problems import Problem
 from deploy.retention import expiry, messages

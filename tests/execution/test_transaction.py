@@ -15,8 +15,7 @@ from deploy.connection.server import Server
 from deploy.errors import HostFailed, StatementFailed
 from deploy.execution.conversation import Steps, drive, send
 from deploy.execution.outcomes import Again, Commit, CommitMarker, Skip
-from deploy.execution.reading import rolled_back
-from deploy.execution.transaction import Transaction, in_one_message, under_lock
+from deploy.execution.transaction import Transaction, in_one_message, rolled_back, under_lock
 from deploy.execution.work import Progress, Work
 from deploy.plan.ledger import LedgerHandle, LedgerState, lock_key
 from deploy.plan.target import Targets
@@ -87,10 +86,10 @@ def test_a_commit_takes_its_sql_along_and_resets_the_session_in_one_message(host
 
     def attempt(transaction: Transaction) -> Steps[Commit]:
         assert not transaction.state.ledger_exists
-        yield from send(Message("CREATE TABLE a (); SET lock_timeout = '7s'; SELECT pg_advisory_lock(1)"))
-        return Commit("done", "CREATE TABLE b ();")
+        yield from send(Message("CREATE TABLE public.a (); SET lock_timeout = '7s'; SELECT pg_advisory_lock(1)"))
+        return Commit("done", "CREATE TABLE public.b ();")
 
-    assert host.under_lock(attempt) == Commit("done", "CREATE TABLE b ();")
+    assert host.under_lock(attempt) == Commit("done", "CREATE TABLE public.b ();")
     assert len(host.sent) == 3
     assert (host.tables(), host.leftovers()) == ("a b", clean)
 
@@ -113,7 +112,7 @@ def test_an_exception_of_an_attempt_rolls_back(host: Host, own_session: bool, en
     clean = host.leftovers()
 
     def attempt(transaction: Transaction) -> Steps[Commit]:
-        yield from send(Message("CREATE TABLE a (); SET lock_timeout = '7s'"))
+        yield from send(Message("CREATE TABLE public.a (); SET lock_timeout = '7s'"))
         raise end
 
     with pytest.raises(type(end)):
@@ -126,7 +125,7 @@ def test_an_sql_error_ends_the_transaction_and_fails_the_host_with_it(host: Host
     clean = host.leftovers()
 
     def attempt(transaction: Transaction) -> Steps[Commit]:
-        yield from send(Message("CREATE TABLE a (); SET lock_timeout = '7s'"))
+        yield from send(Message("CREATE TABLE public.a (); SET lock_timeout = '7s'"))
         yield from send(Message("SELECT nowhere"))
         raise AssertionError
 
@@ -158,7 +157,7 @@ def test_an_attempt_may_ask_for_another_one(host: Host) -> None:
 
     def attempt(transaction: Transaction) -> Steps[Commit | Again]:
         begun.append(transaction)
-        yield from send(Message("CREATE TABLE a ()"))
+        yield from send(Message("CREATE TABLE public.a ()"))
         return Again() if len(begun) < 3 else Commit("third time")
 
     assert host.under_lock(attempt) == Commit("third time")
@@ -182,8 +181,8 @@ def test_after_a_marker_the_session_keeps_its_lock_until_the_rest_is_recorded_or
         return f"recorded: {recorded}"
 
     def attempt(transaction: Transaction) -> Steps[CommitMarker]:
-        yield from send(Message("CREATE TABLE a ()"))
-        return CommitMarker("CREATE TABLE b ();", "SET lock_timeout = '9s';", rest)
+        yield from send(Message("CREATE TABLE public.a ()"))
+        return CommitMarker("CREATE TABLE public.b ();", "SET lock_timeout = '9s';", rest)
 
     if fails:
         with pytest.raises(Surprise):
