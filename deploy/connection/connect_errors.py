@@ -74,8 +74,8 @@ def says_full(text: str) -> bool:
 
 
 def is_understood(text: str) -> bool:
-    """Whether these are words that we know, in English."""
-    return any(re.search(words, text) for words, _ in _NEXT_STEPS)
+    """Whether these are words that we know, in English, or libpq's own: where TLS fails, no server has said why it refuses."""
+    return "SSL error" in text or any(re.search(words, text) for words, _ in _NEXT_STEPS)
 
 
 def explain(error: Exception, endpoint: Endpoint) -> Problem:

@@ -109,8 +109,13 @@ class Run(BaseStateCallback):
     @classmethod
     def current(cls, host: Host) -> HostRun:
         """The state of a host in the run that it is in."""
-        run = cls.attach(host.state)
-        return run._hosts.setdefault(host.name, HostRun(run, host.state.inventory.get_host(host.name)))
+        return cls.attach(host.state)._host_run(host.name)
+
+    def _host_run(self, name: str) -> HostRun:
+        """Of any host of the inventory: where a run is refused while hosts are made, the last of them know no state yet."""
+        if name not in self._hosts:
+            self._hosts[name] = HostRun(self, self.state.inventory.get_host(name))
+        return self._hosts[name]
 
     def secrets(self, values: Mapping[str, Sequence[str]]) -> Secrets:
         """Made once for all hosts that have the same."""
@@ -199,13 +204,13 @@ class Run(BaseStateCallback):
         )
 
     def _members(self) -> list[HostRun]:
-        return [Run.current(host) for host in self.state.inventory if self.state.is_host_in_limit(host)]
+        return [self._host_run(host.name) for host in self.state.inventory if self.state.is_host_in_limit(host)]
 
     def _planned_checks(self, begun: Begun) -> tuple[str, ...]:
         """The checks that were to run, so that a fleet of which no host answered has its columns too."""
         for host in self.state.inventory:
             try:
-                return Run.current(host).target(**begun.arguments).check_names
+                return self._host_run(host.name).target(**begun.arguments).check_names
             except RunRefused:
                 continue
         return ()
