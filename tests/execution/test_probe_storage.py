@@ -21,7 +21,7 @@ CREATE TRIGGER spoil BEFORE INSERT ON integration_events FOR EACH ROW EXECUTE FU
 def found(database: Database, sabotage: str = "") -> list[str]:
     """The rows of the storage proof after `sabotage` of the temporary copies, without the words `storage|`."""
     database.psql(DEPLOYED)
-    begin = "BEGIN;\n" + probe.copy_tables(Targets().resolve("@postgres/h", {}))
+    begin = "BEGIN;\n" + probe.make_tables(Targets().resolve("@postgres/h", {}))
     rows = database.psql(f"{begin}\n{sabotage};\n{probe.storage()}\nROLLBACK;").splitlines()
     return [row.removeprefix("storage|") for row in rows if row.startswith("storage|")]
 
