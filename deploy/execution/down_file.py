@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deploy.connection.message import File, Message
+from deploy.connection.message import Message
 from deploy.errors import HostFailed
 from deploy.execution.conversation import Steps, send
 from deploy.execution.outcomes import Commit
 from deploy.execution.transaction import Transaction, under_lock
-from deploy.execution.transactional import deferred, ended_transaction
+from deploy.execution.transactional import deferred, ended_transaction, run_file
 from deploy.execution.work import Progress, Work
 from deploy.plan.ledger import LedgerState
-from deploy.plan.target import own_path
 from deploy.problems import Problem
 from deploy.source.migrations import Migration
 from deploy.statements import statement
@@ -53,7 +52,7 @@ def revert(work: Work, up: Migration, down: Migration, progress: Progress, *, al
 
 def _run(work: Work, down: Migration) -> Steps[list[DataLoss]]:
     """Run the down file; what it took away."""
-    yield from send(Message(own_path(work.settings), File(down.sql, down.file)))
+    yield from run_file(work, down)
     removed = statement("revert/removed.sql.j2", version=down.version, owner=work.ledger.owner)
     answer = yield from send(Message(deferred(down), removed))
     if not answer.value("same_transaction"):

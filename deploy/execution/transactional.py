@@ -26,7 +26,7 @@ def apply(work: Work, migration: Migration, progress: Progress) -> Steps[Progres
         state = transaction.state
         check_row(work, migration, state)
         yield from prepare(work, state, progress)
-        yield from send(Message(own_path(work.settings), File(migration.sql, migration.file)))
+        yield from run_file(work, migration)
         elapsed = transaction.elapsed
         lock_wait = work.settings.lock_wait
         record = Message(deferred(migration), work.ledger.record(migration, execution_time=elapsed, lock_wait=lock_wait))
@@ -46,6 +46,19 @@ def apply(work: Work, migration: Migration, progress: Progress) -> Steps[Progres
     outcome = yield from under_lock(work, migration.version, progress, attempt, already_done=already_done)
     work.log(outcome.text)
     return progress.after_recording(committed=isinstance(outcome, Commit))
+
+
+def run_file(work: Work, migration: Migration) -> Steps[None]:
+    """Run a file under the search_path of the schema. Raises StatementFailed.
+
+    PostgreSQL 18 reports that path when the file is done, in the encoding that the file has set: a name that such an encoding may
+    not have is reported ahead of it.
+    """
+    path = own_path(work.settings)
+    if not path.isascii():
+        yield from send(Message(path))
+        path = ""
+    yield from send(Message(path, File(migration.sql, migration.file)))
 
 
 def deferred(migration: Migration) -> Fragment:

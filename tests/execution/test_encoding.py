@@ -23,7 +23,8 @@ def test_the_description_is_written_as_the_file_is_named(
     )
     database.psql('CREATE SCHEMA "schöma"')
     values = {"migrations": str(source), "schema": "schöma", "audit": True}
-    assert deploy(pyinfra, database, "deploy.apply", **values).code == 0
+    ran = deploy(pyinfra, database, "deploy.apply", **values)
+    assert ran.code == 0, ran.out
     assert [line.split("|")[1] for line in ledger(database, '"schöma"._sqlx_migrations')] == ["größe €", "länge"]
     assert database.psql("""SELECT to_regclass('"schöma"."länge"')""") == '"schöma"."länge"'
     (source / "2_länge.sql").rename(source / "0_länge.sql")
