@@ -162,12 +162,15 @@ def test_a_standby_whose_primary_is_not_migrated_says_so(pyinfra: Pyinfra, pair:
     assert run(pyinfra, hosts).code == 0
 
 
-def test_a_standby_of_a_schema_made_by_hand_is_verified_without_a_ledger(pyinfra: Pyinfra, pair: Pair, database: Database) -> None:
+def test_a_standby_of_a_schema_made_by_hand_is_verified_and_its_primary_says_that_the_ledger_is_missing(
+    pyinfra: Pyinfra, pair: Pair, database: Database
+) -> None:
     assert run(pyinfra, {PRIMARY: database.data}).code == 0
     database.psql("DROP TABLE _sqlx_migrations")
     replayed(pair.primary, pair.standby)
     got = run(pyinfra, both(pair, database), "-y", "deploy.verify")
-    assert got.code == 0 and verified(got, STANDBY, database) and "waits" not in got.out, got.out
+    assert got.code == 1 and verified(got, STANDBY, database) and "waits" not in got.out, got.out
+    assert [line for line in said(got, PRIMARY) if line.startswith("violation: _sqlx_migrations: expected applied")], got.out
 
 
 def test_a_check_that_replay_cancels_is_tried_again(pyinfra: Pyinfra, pair: Pair, database: Database, tmp_path: Path) -> None:
