@@ -11,9 +11,8 @@ import jsonschema
 import junitparser
 from support.mutations import schemas, script
 from support.operator import Pyinfra, Result, run, said
-from support.project import VERSION
 from support.servers import SUPERUSER, Database, login, quoted
-from support.sqlx import DEPLOYED, LEDGER, row
+from support.sqlx import DEPLOYED
 from support.versions import every_version
 
 from deploy.report import files
@@ -32,7 +31,7 @@ FROM {{ schema | ident }}.integration_events WHERE occurred_at > now() + interva
 
 def readers(database: Database) -> dict[str, dict[str, object]]:
     """Data of hosts that are one database, deployed in schema `app`, for each role of ROLES."""
-    database.psql(f"CREATE SCHEMA app; SET search_path = app; {OURS} {LEDGER} {row(VERSION)}")
+    database.psql(f"CREATE SCHEMA app; SET search_path = app; {OURS}")
     database.psql(f'REVOKE ALL ON DATABASE "{database.name}" FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC')
     hosts = {}
     for name, grants in ROLES.items():
@@ -48,9 +47,19 @@ def about(ran: Result, host: str) -> list[str]:
 
 
 @every_version
-def test_the_catalogs_are_enough_to_verify_and_what_a_probe_needs_is_said(database: Database, pyinfra: Pyinfra) -> None:
-    """USAGE and SELECT are more than the packaged checks need; a probe, when asked for, needs TEMPORARY."""
-    hosts = readers(database)
+def test_the_catalogs_and_the_ledger_are_enough_to_verify_and_what_a_probe_needs_is_said(
+    database: Database, pyinfra: Pyinfra
+) -> None:
+    """USAGE and SELECT on the tables are more than the contract needs; a probe, when asked for, needs TEMPORARY."""
+    every = readers(database)
+    blind = {name: every.pop(name) for name in ("@postgres/no-ledger", "@postgres/nothing")}
+    ran = run(pyinfra, blind, "-y", "deploy.verify")
+    assert ran.code == 1
+    for name, grant in zip(
+        blind, ('GRANT SELECT ON TABLE "app"."_sqlx_migrations" TO', 'GRANT USAGE ON SCHEMA "app" TO'), strict=True
+    ):
+        assert [line for line in said(ran, name) if f"; run {grant} " in line], ran.out
+    hosts = every
     ran = run(pyinfra, hosts, "-y", "deploy.verify", "probe_rows=100")
     assert ran.code == 0, ran.out
     for host, data in hosts.items():
