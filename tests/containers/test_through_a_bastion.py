@@ -177,6 +177,6 @@ def test_a_section_that_is_missing_is_its_hosts_alone(site: Site, pyinfra: Pyinf
 
     assert (done.code, done.out.count('[{"one": 1}]')) == (1, 1), done.out
     assert one_sentence(done, "@postgres/nope").endswith(
-        "postgres_ssh needs a server's name or address, which this section of the service file does not give; "
+        'definition of service "nope" not found; '
         "add the section with a host to pg_service.conf, or set PGSERVICEFILE to the file that has it"
     )

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from deploy.plan import history
 from support.project import MIGRATION, VERSION
 from support.purge_data import EVENTS, HEALTH
-from support.sqlx import DEPLOYED, LEDGER, row
+from support.sqlx import LEDGER, row
 
 SCHEMA = 'sch"ema ü'
 APP = '"sch""ema ü"'
 """The schema as SQL has it."""
 
-OURS = DEPLOYED
+OURS = MIGRATION.read_text(encoding="utf-8")
 RECORDED = LEDGER + row(VERSION, checksum=hashlib.sha384(MIGRATION.read_bytes()).hexdigest())
 
 
