@@ -15,6 +15,8 @@ from support.operator import Pyinfra, is_deployed, run
 from support.servers import Database
 from support.sqlx import HOST
 
+pytestmark = pytest.mark.everything
+
 SSL_REQUEST = (80877103).to_bytes(4, "big")
 
 needs_a_trace = pytest.mark.skipif(sys.platform != "linux" or pq.version() < 180000, reason="libpq keeps no trace of refusals")

@@ -11,6 +11,8 @@ from support.operator import PYINFRA, Result, inventory_file, run, without_colou
 from support.servers import SUPERUSER, Database
 from support.sqlx import HOST
 
+pytestmark = pytest.mark.everything
+
 SERVERS = 120
 
 

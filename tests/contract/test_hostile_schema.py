@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import product
 
+import pytest
 from support import catalogs
 from support.project import MIGRATION
 from support.servers import Database
@@ -13,6 +14,8 @@ from support.versions import every_version
 
 from deploy.plan import catalogs as product_catalogs
 from deploy.source import contracts, sql_templates
+
+pytestmark = pytest.mark.everything
 
 TYPES = ("text", "name", "oid", "integer", "bigint", "smallint", "boolean", "text[]", "name[]", '"char"', "jsonb", "regclass")
 

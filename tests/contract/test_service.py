@@ -14,6 +14,8 @@ from support.versions import every_version
 from deploy.source import contract_text, contracts
 from deploy.source.contracts import Contract
 
+pytestmark = pytest.mark.everything
+
 Servers = dict[str, Server]
 
 

@@ -10,6 +10,8 @@ from support.operator import Pyinfra
 from support.servers import Database
 from support.sqlx import deploy, ledger
 
+pytestmark = pytest.mark.everything
+
 
 @pytest.mark.parametrize("header", ["", "-- no-transaction\n"], ids=["transaction", "no transaction"])
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1251"])

@@ -17,7 +17,7 @@ from support.standbys import Pair, promote, replayed
 from support.terminal import approve
 from support.versions import programs
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.everything]
 
 HOST = "@postgres/db"
 

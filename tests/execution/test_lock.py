@@ -17,6 +17,8 @@ from support.waiting import until
 
 from deploy.plan.ledger import lock_key
 
+pytestmark = pytest.mark.everything
+
 ROUNDS = 20
 FILES = {
     f"{n}_step.sql": f"CREATE TABLE t_{n} (id int PRIMARY KEY); SELECT pg_sleep(0.04);"

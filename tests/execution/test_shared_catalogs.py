@@ -15,6 +15,8 @@ from support.servers import Database
 from support.sessions import OURS, until_found
 from support.sqlx import HOST, deploy, ledger
 
+pytestmark = pytest.mark.everything
+
 MAKE = "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{r}') THEN CREATE ROLE {r}; END IF; END $$;"
 
 

@@ -19,6 +19,8 @@ from support.waiting import until
 from deploy.plan import ledger
 from deploy.source import migrations
 
+pytestmark = pytest.mark.everything
+
 HOST = "@postgres/busy"
 
 WAITING = """SELECT count(*) FROM pg_stat_activity

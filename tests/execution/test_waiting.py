@@ -16,6 +16,8 @@ from support.sessions import OURS, session, until_found
 from support.sqlx import HOST, start_deploy
 from support.waiting import until
 
+pytestmark = pytest.mark.everything
+
 
 @pytest.mark.parametrize("header", ["", "-- no-transaction\n"], ids=["transaction", "no transaction"])
 def test_whom_a_file_waits_for_and_who_queues_behind_it_is_said(database: Database, tmp_path: Path, header: str) -> None:

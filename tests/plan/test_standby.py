@@ -20,7 +20,7 @@ from support.waiting import until
 
 PRIMARY, STANDBY = "@postgres/primary", "@postgres/standby"
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.everything]
 
 LAG = r"received 0/[0-9A-F]+, replayed 0/[0-9A-F]+, [\d,]+ bytes behind, last replayed transaction (\d+ s ago|unknown)"
 

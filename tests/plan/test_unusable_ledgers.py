@@ -9,6 +9,8 @@ from support.servers import Database, login
 from support.sqlx import LEDGER, row
 from support.versions import every_version
 
+pytestmark = pytest.mark.everything
+
 ONE = "@postgres/one"
 MISSING = (
     f"migration 5 was previously applied but is missing in the resolved migrations of {ROOT / 'sql_templates' / 'migrations'}; "

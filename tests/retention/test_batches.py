@@ -18,6 +18,8 @@ from support.waiting import until
 
 from deploy.retention.expiry import LOCK_KEY
 
+pytestmark = pytest.mark.everything
+
 
 def test_only_row_locks_are_taken_and_only_the_index_is_read(aged: Database, purge: Purge) -> None:
     """Sampled all the time from a second session; a trigger makes each batch long enough to be seen."""

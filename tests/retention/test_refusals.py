@@ -6,6 +6,8 @@ import pytest
 from support.purge_data import HOST, Purge, events
 from support.servers import Database
 
+pytestmark = pytest.mark.everything
+
 
 @pytest.mark.parametrize(
     ("word", "sentence"),

@@ -14,6 +14,8 @@ from support.operator import Hosts, Pyinfra, Result, has_tables, run, said
 from support.servers import PASSWORD, Database, Server, quoted
 from support.sessions import pinned_session
 
+pytestmark = pytest.mark.everything
+
 BAD, GOOD = "@postgres/bad", "@postgres/good"
 LONG = "".join(f"\x1b[31m{number} \r\n" for number in range(3_000))
 

@@ -135,6 +135,7 @@ def every_verb(pyinfra: Pyinfra, databases: dict[str, Database], hosts: Hosts, *
 
 
 @every_version
+@pytest.mark.everything
 @pytest.mark.timeout(900)
 def test_no_overload_of_anything_that_our_sql_calls_is_ever_called(server: Server, pyinfra: Pyinfra, tmp_path: Path) -> None:
     """Every function, aggregate and operator, for the argument types of each call; every catalog and type by its name."""

@@ -16,6 +16,8 @@ from support.sqlx import HOST, deploy
 
 from deploy.text import LONGEST, cut, one_line, printable
 
+pytestmark = pytest.mark.everything
+
 HOSTILE = "\x1b[8mX\x1b]0;own\x07\x9b2J\u202edrow\u2066\u200b\ufeff\x7f\b\rY\n\x1b[2J    [@postgres/db] all is well"
 SHOWN = r"\u001b[8mX\u001b]0;own\u0007\u009b2J\u202edrow\u2066\u200b\ufeff\u007f\b\rY\n\u001b[2J    [@postgres/db] all is well"
 """As a line shows it."""

@@ -15,6 +15,8 @@ from support.project import MIGRATION, ROOT, VERSION
 from support.servers import PASSWORD, Database
 from support.sqlx import sqlx_prints
 
+pytestmark = pytest.mark.everything
+
 HOST = "@postgres/shared"
 STORY = ROOT / "tests" / "support" / "story_example.sql"
 OWN = {

@@ -14,6 +14,8 @@ from support.project import MIGRATION, ROOT, VERSION
 from support.servers import PASSWORD, Database, without_pg_variables
 from support.sqlx import DEPLOYED, HOST, library, sqlx
 
+pytestmark = pytest.mark.everything
+
 SECOND = 20270101000000
 
 UP = "ALTER TABLE integration_health ADD COLUMN region VARCHAR(20);\n" \
