@@ -16,6 +16,7 @@ from deploy.connection.message import File, Message
 ONE = "@postgres/one"
 
 
+@pytest.mark.everything
 def test_pyinfras_timeout_holds_for_reads_probes_and_a_whole_purge(pyinfra: Pyinfra, database: Database) -> None:
     database.psql(MIGRATION.read_text(encoding="utf-8"))
     database.psql(EVENTS.format(days=300))

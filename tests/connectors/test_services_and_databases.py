@@ -150,6 +150,7 @@ def test_names_between_which_a_comma_is_missing_are_refused(
     assert (ended(done), done.code) == (f"'{first}{second}' is two names of hosts; put a comma between '{first}' and '{second}'", 1)
 
 
+@pytest.mark.everything
 def test_a_full_server_is_waited_for(tenants: list[Database], pyinfra: Pyinfra) -> None:
     """The role may open one connection, and somebody has it for some seconds."""
     server = tenants[0].server

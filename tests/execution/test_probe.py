@@ -170,6 +170,7 @@ def test_an_index_that_the_query_cannot_use_is_seen_where_it_is_the_only_one(dep
     assert "Seq Scan" in probed["alone"]
 
 
+@pytest.mark.everything
 def test_a_killed_client_leaves_nothing_and_nobody_waits_for_a_probe(deployed: Database, tmp_path: Path) -> None:
     before = trace(deployed)
     inventory = inventory_file(tmp_path, {"@postgres/h": deployed.data})

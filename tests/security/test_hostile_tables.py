@@ -104,6 +104,7 @@ def assert_nothing_is_called(server: Server, pyinfra: Pyinfra, deployer: str, wa
             assert any("could run code as" in line or "is not SQLx's ledger" in line for line in refused), refused
 
 
+@pytest.mark.everything
 def test_no_trigger_or_expression_of_a_tables_owner_runs_as_the_deploying_role(server: Server, pyinfra: Pyinfra) -> None:
     assert_nothing_is_called(server, pyinfra, "superuser", SOME)
 

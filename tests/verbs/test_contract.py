@@ -46,6 +46,7 @@ def source(folder: Path, upto: int = 3) -> str:
     return str(write(folder / "migrations", {name: text for name, text in FILES.items() if int(name[0]) <= upto}))
 
 
+@pytest.mark.everything
 def test_a_contract_of_two_majors_holds_on_both_and_names_what_differs(
     pyinfra: Pyinfra, database: Database, older: Database, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_contract_of_two_majors_holds_on_both_and_names_what_differs(
     assert any(line.startswith("reviews.code: ") for line in refused.lines("@postgres/new"))
 
 
+@pytest.mark.everything
 def test_a_file_that_leaves_no_trace_extends_the_contract_before_it(pyinfra: Pyinfra, database: Database, tmp_path: Path) -> None:
     out = f"out={tmp_path / 'contract'}"
     for upto in (1, 2, 3):
@@ -138,6 +140,7 @@ def test_a_host_where_nothing_is_applied_has_no_contract(pyinfra: Pyinfra, datab
     assert (ran.code, want in ran.lines(HOST), (tmp_path / "contract").exists()) == (1, True, False), ran.out
 
 
+@pytest.mark.everything
 def test_a_restored_schema_without_its_ledger_is_adopted_in_one_run(
     pyinfra: Pyinfra, database: Database, neighbour: Database, tmp_path: Path
 ) -> None:
