@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--everything",
         action="store_true",
-        help="also what needs more than PostgreSQL from PyPI, or minutes: other versions, TLS, containers, runbooks, scale",
+        help="also what needs more than PostgreSQL from PyPI, or minutes: other versions, TLS, containers, runbooks, races, scale",
     )
 
 
