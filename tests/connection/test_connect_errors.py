@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.operator import Pyinfra, ended, is_deployed, run, said
+from support.requirements import missing
 from support.servers import PASSWORD, Database, free_port, login, quoted
 
 from deploy.connection.conninfo import endpoint
@@ -226,7 +227,7 @@ except Exception as error:
     print(connect_errors.explain(error, endpoint))
 """
     if os.geteuid() != 0:
-        pytest.skip("only root can become a user without a name")
+        missing("only root can become a user without a name")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == (
         "can't connect to 127.0.0.1:1: local user with ID 54321 does not exist; set postgres_user, because the user of the "

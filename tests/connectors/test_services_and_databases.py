@@ -14,6 +14,7 @@ import psycopg.sql
 import pytest
 from support.files import password_file
 from support.operator import Pyinfra, ended, has_tables
+from support.requirements import missing
 from support.servers import PASSWORD, Database, Server
 
 
@@ -216,7 +217,7 @@ os.setuid(54321)
 print(list(ServicesConnector.make_names_data("health-*")))
 """
     if os.geteuid() != 0:
-        pytest.skip("only root can become a user without a name")
+        missing("only root can become a user without a name")
     environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "PGSERVICEFILE")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
